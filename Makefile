@@ -1,0 +1,49 @@
+# The commands of the README. Each does its own set-up: on a fresh Debian machine with Rust
+# and git, `make test` installs what it needs (scripts/setup.sh says what) and runs.
+
+# PostgreSQL majors to work with; test takes a list: make test PG="15 18"
+PG ?= 15
+# The PostgreSQL that `make install` and `make package` build for.
+PG_CONFIG ?= pg_config
+# How long `make crash` runs.
+SECONDS ?= 60
+# How many paired rounds `make bench` runs, and how long each measurement takes.
+ROUNDS ?= 5
+BENCH_SECONDS ?= 4
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help build install test demo bench crash package lint clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+build: ## release build, installed in a private PostgreSQL under target/ (PG=15)
+	@scripts/install.sh $(PG)
+
+install: ## release build, installed in your PostgreSQL (PG_CONFIG=pg_config)
+	@scripts/package.sh install $(PG_CONFIG)
+
+test: ## lint and all tests (PG="15 18" for several versions)
+	@scripts/test.sh $(PG)
+
+demo: ## what it does, in a minute, on a throwaway server
+	@scripts/install.sh $(firstword $(PG))
+	@scripts/demo.sh $(firstword $(PG))
+
+bench: ## what it costs, beside no extension and pgaudit (ROUNDS=5 BENCH_SECONDS=4)
+	@scripts/install.sh $(firstword $(PG))
+	@PGC_ROUNDS=$(ROUNDS) PGC_SECONDS=$(BENCH_SECONDS) scripts/client.sh $(firstword $(PG)) bench --profile dev --bench cost
+
+crash: ## kill -9 under load, then compare the ledger with the clients (SECONDS=60)
+	@scripts/install.sh $(firstword $(PG))
+	@PGC_CRASH_SECONDS=$(SECONDS) scripts/client.sh $(firstword $(PG)) test --test crash -- --nocapture
+
+package: ## files to copy onto a server (PG_CONFIG=pg_config)
+	@scripts/package.sh package $(PG_CONFIG)
+
+lint: ## formatting and clippy
+	@scripts/lint.sh $(firstword $(PG))
+
+clean: ## removes everything that was built
+	rm -rf target

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# A test or bench that talks to a server from outside, against the private PostgreSQL of one
+# major, where scripts/install.sh has put the extension:
+#
+#     scripts/client.sh 15 test --test crash -- --nocapture
+#
+# These programs do not depend on the version: PGC_BUILT_FOR names the one whose build
+# outputs to use, so that a run over several versions compiles them once.
+set -euo pipefail
+source "$(dirname "$0")/env.sh"
+cd "$PGC_ROOT"
+
+major=$1 verb=$2
+shift 2
+built_for=${PGC_BUILT_FOR:-$major}
+use_target_of "$built_for"
+PGC_PG_CONFIG=$(pg_config_of "$major")
+export PGC_PG_CONFIG
+exec cargo "$verb" $(features "$built_for") "$@"

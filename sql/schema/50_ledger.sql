@@ -1,0 +1,218 @@
+-- The ledger, its guards, and the views that auditors query.
+
+-- Columns are in the order in which the chain hashes them: see docs/ledger-format.md.
+CREATE TABLE audit.ledger (
+    seq             bigint      NOT NULL,
+    at              timestamptz NOT NULL,
+    event           text        NOT NULL,
+    session         text        NOT NULL,
+    statement       integer,
+    parent          integer,
+    depth           smallint,
+    pid             integer     NOT NULL,
+    issuer          text,
+    user_id         text,
+    user_email      text,
+    token_id        text,
+    session_role    text        NOT NULL,
+    role            text        NOT NULL,
+    client_addr     text,
+    application     text        NOT NULL,
+    class           text,
+    command         text,
+    objects         text[],
+    columns_read    text[],
+    columns_written text[],
+    masked          text[],
+    revealed        text[],
+    query           text,
+    parameters      text[],
+    grants          bigint[],
+    rows            bigint,
+    duration        bigint,
+    outcome         text        NOT NULL,
+    sqlstate        text,
+    object          text,
+    detail          text,
+    hash            bytea       NOT NULL
+);
+REVOKE ALL ON audit.ledger FROM PUBLIC;
+CREATE UNIQUE INDEX ledger_seq ON audit.ledger (seq);
+CREATE INDEX ledger_at ON audit.ledger USING brin (at);
+COMMENT ON TABLE audit.ledger IS 'Everything that was recorded, append-only, each row chained to the one before by its hash; written by the ledger writer only';
+COMMENT ON COLUMN audit.ledger.seq IS 'Number of the row, from 1, without gaps';
+COMMENT ON COLUMN audit.ledger.at IS 'When the statement began or the event happened';
+COMMENT ON COLUMN audit.ledger.event IS 'statement, identity, grant, revoke, policy, enrollment, issuer, gap, ...';
+COMMENT ON COLUMN audit.ledger.session IS 'The session, as log_line_prefix shows it for %c';
+COMMENT ON COLUMN audit.ledger.statement IS 'Number of the statement in its session';
+COMMENT ON COLUMN audit.ledger.parent IS 'Number of the statement that ran this one; NULL if the client sent it';
+COMMENT ON COLUMN audit.ledger.depth IS 'How many statements this one is nested in';
+COMMENT ON COLUMN audit.ledger.pid IS 'Process of the session';
+COMMENT ON COLUMN audit.ledger.issuer IS 'Issuer of the person''s token';
+COMMENT ON COLUMN audit.ledger.user_id IS 'The person; NULL if there was none';
+COMMENT ON COLUMN audit.ledger.user_email IS 'The person''s e-mail address, as the issuer stated it';
+COMMENT ON COLUMN audit.ledger.token_id IS 'Identifier of the token (jti)';
+COMMENT ON COLUMN audit.ledger.session_role IS 'Role that logged in';
+COMMENT ON COLUMN audit.ledger.role IS 'Role whose rights counted';
+COMMENT ON COLUMN audit.ledger.client_addr IS 'Address of the client; [local] for a Unix socket';
+COMMENT ON COLUMN audit.ledger.application IS 'application_name';
+COMMENT ON COLUMN audit.ledger.class IS 'READ, WRITE, FUNCTION, ROLE, DDL, MISC or MISC_SET';
+COMMENT ON COLUMN audit.ledger.command IS 'Command tag';
+COMMENT ON COLUMN audit.ledger.objects IS 'Relations used, also through views, schema-qualified';
+COMMENT ON COLUMN audit.ledger.columns_read IS 'Columns read, as schema.table.column';
+COMMENT ON COLUMN audit.ledger.columns_written IS 'Columns inserted or updated, as schema.table.column';
+COMMENT ON COLUMN audit.ledger.masked IS 'Protected columns that were shown masked';
+COMMENT ON COLUMN audit.ledger.revealed IS 'Protected columns that were shown in clear';
+COMMENT ON COLUMN audit.ledger.query IS 'Text of the statement, without secrets';
+COMMENT ON COLUMN audit.ledger.parameters IS 'Values of its parameters';
+COMMENT ON COLUMN audit.ledger.grants IS 'Grants that it relied on';
+COMMENT ON COLUMN audit.ledger.rows IS 'Rows returned or changed';
+COMMENT ON COLUMN audit.ledger.duration IS 'Microseconds from beginning to end; NULL if the end was not seen';
+COMMENT ON COLUMN audit.ledger.outcome IS 'ok, error, denied, cancelled or interrupted';
+COMMENT ON COLUMN audit.ledger.sqlstate IS 'SQLSTATE of the error';
+COMMENT ON COLUMN audit.ledger.object IS 'What an event that is no statement was done to';
+COMMENT ON COLUMN audit.ledger.detail IS 'Facts of an event that is no statement, as JSON';
+COMMENT ON COLUMN audit.ledger.hash IS 'SHA-256 over the hash before and this row''s canonical bytes';
+
+CREATE FUNCTION custodian.journal_name() RETURNS bytea
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'journal_name_wrapper';
+REVOKE ALL ON FUNCTION custodian.journal_name() FROM PUBLIC;
+COMMENT ON FUNCTION custodian.journal_name() IS 'Random name of the server''s audit journal';
+
+CREATE FUNCTION custodian.journal_position() RETURNS bigint
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'journal_position_wrapper';
+REVOKE ALL ON FUNCTION custodian.journal_position() FROM PUBLIC;
+COMMENT ON FUNCTION custodian.journal_position() IS 'End of the server''s audit journal, in bytes';
+
+CREATE FUNCTION custodian.start_ledger_writer() RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'start_ledger_writer_wrapper';
+REVOKE ALL ON FUNCTION custodian.start_ledger_writer() FROM PUBLIC;
+COMMENT ON FUNCTION custodian.start_ledger_writer() IS 'Gives this database a ledger writer, should it lack one';
+
+-- Only one row: how far the ledger is.
+CREATE TABLE audit.chain (
+    journal          bytea       NOT NULL,
+    journal_position bigint      NOT NULL,
+    needed_from      bigint      NOT NULL,
+    seq              bigint      NOT NULL,
+    hash             bytea       NOT NULL,
+    updated_at       timestamptz NOT NULL
+);
+REVOKE ALL ON audit.chain FROM PUBLIC;
+COMMENT ON TABLE audit.chain IS 'How far the ledger is: one row, written by the ledger writer together with the rows it describes';
+COMMENT ON COLUMN audit.chain.journal IS 'Name of the journal that the positions belong to';
+COMMENT ON COLUMN audit.chain.journal_position IS 'Everything below is in the ledger';
+COMMENT ON COLUMN audit.chain.needed_from IS 'The journal below is of no more use';
+COMMENT ON COLUMN audit.chain.seq IS 'Number of the last row';
+COMMENT ON COLUMN audit.chain.hash IS 'Hash of the last row';
+COMMENT ON COLUMN audit.chain.updated_at IS 'When the writer stored it';
+
+INSERT INTO audit.chain
+SELECT custodian.journal_name(), p.position, p.position, 0, decode(repeat('00', 32), 'hex'), now()
+FROM (SELECT custodian.journal_position()) AS p(position);
+
+CREATE FUNCTION audit.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'audit ledger is append-only: % on "%.%" is not allowed', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME
+        USING ERRCODE = 'insufficient_privilege',
+              HINT = 'Query it through the views of schema "audit".';
+END
+$$;
+REVOKE ALL ON FUNCTION audit.refuse_change() FROM PUBLIC;
+COMMENT ON FUNCTION audit.refuse_change() IS 'Guard of the ledger: refuses whatever it is called for';
+
+-- For each statement, so that one which would touch no row is refused as well; ALWAYS, so that
+-- session_replication_role makes no difference. The ledger writer works below SQL.
+CREATE TRIGGER append_only BEFORE INSERT OR UPDATE OR DELETE ON audit.ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
+ALTER TABLE audit.ledger ENABLE ALWAYS TRIGGER append_only;
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON audit.ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
+ALTER TABLE audit.ledger ENABLE ALWAYS TRIGGER no_truncate;
+CREATE TRIGGER append_only BEFORE INSERT OR UPDATE OR DELETE ON audit.chain
+    FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
+ALTER TABLE audit.chain ENABLE ALWAYS TRIGGER append_only;
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON audit.chain
+    FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
+ALTER TABLE audit.chain ENABLE ALWAYS TRIGGER no_truncate;
+COMMENT ON TRIGGER append_only ON audit.ledger IS 'Guard: no INSERT, UPDATE, DELETE or MERGE';
+COMMENT ON TRIGGER no_truncate ON audit.ledger IS 'Guard: no TRUNCATE';
+COMMENT ON TRIGGER append_only ON audit.chain IS 'Guard: no INSERT, UPDATE, DELETE or MERGE';
+COMMENT ON TRIGGER no_truncate ON audit.chain IS 'Guard: no TRUNCATE';
+
+CREATE FUNCTION audit.field_policies(masked text[], revealed text[]) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_object_agg(f.name, f.policy)
+    FROM (SELECT m.name, 'masked' AS policy FROM unnest(masked) AS m(name)
+          UNION ALL
+          SELECT r.name, 'revealed' FROM unnest(revealed) AS r(name)) AS f
+$$;
+REVOKE ALL ON FUNCTION audit.field_policies(text[], text[]) FROM PUBLIC;
+COMMENT ON FUNCTION audit.field_policies(text[], text[]) IS 'Protected columns of a statement as one object, such as {"iban": "masked"}';
+
+CREATE VIEW audit.statements AS
+SELECT seq, at, issuer, user_id, user_email, token_id, session, statement AS number, parent, depth, pid,
+       session_role, role, client_addr, application, class, command, objects, columns_read, columns_written,
+       audit.field_policies(masked, revealed) AS fields, query AS statement, parameters, grants, rows,
+       duration * interval '1 microsecond' AS duration, outcome, sqlstate
+FROM audit.ledger
+WHERE event = 'statement';
+REVOKE ALL ON audit.statements FROM PUBLIC;
+COMMENT ON VIEW audit.statements IS 'Every recorded statement: who, when, what, on which objects and fields, with which outcome';
+COMMENT ON COLUMN audit.statements.fields IS 'Protected columns, masked or revealed';
+COMMENT ON COLUMN audit.statements.statement IS 'Text of the statement, without secrets';
+COMMENT ON COLUMN audit.statements.number IS 'Number of the statement in its session';
+
+CREATE VIEW audit.events AS
+SELECT seq, at, event, issuer, user_id, user_email, token_id, session, pid, session_role, role, client_addr,
+       application, outcome, sqlstate, object, detail::jsonb AS detail
+FROM audit.ledger
+WHERE event <> 'statement';
+REVOKE ALL ON audit.events FROM PUBLIC;
+COMMENT ON VIEW audit.events IS 'Everything recorded that is not a statement: identification, grants, policies, lost parts of the journal';
+
+CREATE VIEW audit.denials AS
+SELECT seq, at, user_id, user_email, session_role, client_addr, event,
+       coalesce(query, object) AS what, objects, sqlstate, detail::jsonb AS detail
+FROM audit.ledger
+WHERE outcome = 'denied';
+REVOKE ALL ON audit.denials FROM PUBLIC;
+COMMENT ON VIEW audit.denials IS 'What was refused';
+
+CREATE VIEW audit.access_log AS
+SELECT user_id, user_email, command AS function_name, parameters, rows AS rows_returned,
+       audit.field_policies(masked, revealed) AS field_policies_applied, at AS called_at
+FROM audit.ledger
+WHERE event = 'statement';
+REVOKE ALL ON audit.access_log FROM PUBLIC;
+COMMENT ON VIEW audit.access_log IS 'Statements in the shape that auditors know';
+
+CREATE FUNCTION audit.sync(timeout interval DEFAULT '30 s') RETURNS void
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'ledger_sync_wrapper';
+REVOKE ALL ON FUNCTION audit.sync(interval) FROM PUBLIC;
+COMMENT ON FUNCTION audit.sync(interval) IS 'Waits until the ledger has what was recorded before the call';
+
+CREATE FUNCTION audit.verify(
+    from_seq bigint DEFAULT NULL, to_seq bigint DEFAULT NULL, against jsonb DEFAULT NULL,
+    OUT ok boolean, OUT rows bigint, OUT from_seq bigint, OUT to_seq bigint,
+    OUT first_bad bigint, OUT problem text, OUT head_hash bytea)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 1
+    AS 'MODULE_PATHNAME', 'ledger_verify_wrapper';
+REVOKE ALL ON FUNCTION audit.verify(bigint, bigint, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION audit.verify(bigint, bigint, jsonb) IS 'Compares the ledger''s rows with their hashes, its end with what the writer stored, and the chain with a checkpoint kept elsewhere; names the first bad row';
+
+CREATE FUNCTION audit.checkpoint() RETURNS jsonb
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'ledger_checkpoint_wrapper';
+REVOKE ALL ON FUNCTION audit.checkpoint() FROM PUBLIC;
+COMMENT ON FUNCTION audit.checkpoint() IS 'The end of the chain, to be kept elsewhere and given to audit.verify(against => ...) later';
+
+SELECT custodian.start_ledger_writer();

@@ -1,0 +1,20 @@
+//! Access that ends by itself.
+//!
+//! Promises: a grant names a person or a group, says what it permits on which object and why, and
+//! has an end. Its end and its revocation hold at the next use: time is compared whenever a grant
+//! is relied on, never remembered as a verdict. Objects are kept by identity, so a rename keeps
+//! a grant and a table that is dropped and made again has none.
+//!
+//! Does not promise that anything is refused: that is the gate's. Privileges of the database stay
+//! the ceiling; no grant gives what the role does not have.
+
+mod error;
+pub mod grant;
+pub mod object;
+pub mod privilege;
+mod sql;
+mod store;
+
+pub use error::AccessError;
+pub use grant::{LiveGrants, live_for};
+pub use privilege::{Privilege, Privileges};

@@ -1,0 +1,166 @@
+//! From the server's view of a statement to the words of an event.
+
+use crate::event::{Class, Shape, Text, codec, redact};
+use crate::pg::catalog;
+use crate::pg::parameters::Parameters;
+use crate::pg::query::{Command, RelationUse};
+use crate::pg::session;
+use crate::pg::utility::{Kind, Utility};
+use pgrx::pg_sys::Oid;
+
+/// Bytes of a statement's text that are kept.
+const LONGEST_TEXT: usize = 1 << 20;
+/// Bytes of one parameter's text that are kept.
+const LONGEST_PARAMETER: usize = 8192;
+/// What stands for the text of a statement that holds a secret.
+const WITHHELD: &[u8] = b"<text withheld: it can hold a secret>";
+/// What stands for the text of a statement that identifies: it holds a token.
+const IDENTIFIES: &[u8] = b"SELECT custodian.set_identity(<token>)";
+
+/// What may be kept of the statement's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    Open,
+    /// It presents a token.
+    Identifies,
+    /// It may hold a password.
+    Withheld,
+}
+
+/// Protected columns that the statement touches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fields<'a> {
+    pub masked: &'a [String],
+    pub revealed: &'a [String],
+}
+
+fn text_of(text: &[u8], secrecy: Secrecy) -> Text {
+    match secrecy {
+        Secrecy::Open => redact::tokens(session::cut(text, LONGEST_TEXT)).into_owned(),
+        Secrecy::Identifies => IDENTIFIES.to_vec(),
+        Secrecy::Withheld => WITHHELD.to_vec(),
+    }
+}
+
+fn texts(names: &[String]) -> Vec<Text> {
+    names.iter().map(|name| name.as_bytes().to_vec()).collect()
+}
+
+/// The shape of a statement with a plan.
+pub fn planned(
+    text: &[u8],
+    command: Command,
+    writes: bool,
+    uses: &[RelationUse],
+    fields: Fields<'_>,
+    secrecy: Secrecy,
+) -> Shape {
+    let mut shape = Shape {
+        class: if writes { Class::Write } else { Class::Read },
+        command: command.as_str().as_bytes().to_vec(),
+        text: text_of(text, secrecy),
+        objects: Vec::new(),
+        columns_read: Vec::new(),
+        columns_written: Vec::new(),
+        masked: texts(fields.masked),
+        revealed: texts(fields.revealed),
+    };
+    for used in uses {
+        let Some(name) = catalog::qualified_name(used.relid) else { continue };
+        add_columns(&mut shape.columns_read, &name, used.relid, &used.selected);
+        add_columns(&mut shape.columns_written, &name, used.relid, &used.written);
+        if !shape.objects.contains(&name) {
+            shape.objects.push(name);
+        }
+    }
+    shape
+}
+
+fn add_columns(list: &mut Vec<Text>, relation: &[u8], relid: Oid, numbers: &[i16]) {
+    for number in numbers {
+        // A whole row is all of it; system columns carry no data of the row.
+        let column = match number {
+            0 => Some(b"*".to_vec()),
+            n if *n < 0 => None,
+            n => catalog::attribute_bytes(relid, *n),
+        };
+        if let Some(column) = column {
+            let full = [relation, b".", &column].concat();
+            if !list.contains(&full) {
+                list.push(full);
+            }
+        }
+    }
+}
+
+/// The relations that a utility statement names.
+pub fn utility_relations(kind: &Kind) -> Vec<Oid> {
+    match kind {
+        Kind::CopyOut(relid) | Kind::CopyIn(relid) | Kind::Attaches(relid) | Kind::Alters(relid) => {
+            relid.iter().copied().collect()
+        }
+        Kind::Truncate(relids) | Kind::Lock(relids) => relids.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// The shape of a utility statement.
+pub fn utility(statement: &Utility<'_>, kind: &Kind, fields: Fields<'_>) -> Shape {
+    let class = match kind {
+        Kind::CopyOut(_) => Class::Read,
+        Kind::CopyIn(_) | Kind::Truncate(_) => Class::Write,
+        Kind::Code => Class::Function,
+        Kind::Set => Class::MiscSet,
+        _ if statement.concerns_roles() => Class::Role,
+        _ if statement.defines() => Class::Ddl,
+        _ if statement.modifies() => Class::Write,
+        _ => Class::Misc,
+    };
+    let secrecy = if statement.carries_secret() { Secrecy::Withheld } else { Secrecy::Open };
+    Shape {
+        class,
+        command: statement.command().to_vec(),
+        text: text_of(statement.text(), secrecy),
+        objects: utility_relations(kind).into_iter().filter_map(catalog::qualified_name).collect(),
+        columns_read: Vec::new(),
+        columns_written: Vec::new(),
+        masked: texts(fields.masked),
+        revealed: texts(fields.revealed),
+    }
+}
+
+/// Parameters as an event holds them, and their number. Trailing absent ones are dropped: a
+/// PL/pgSQL function offers all its variables to each of its statements.
+pub fn parameters(parameters: &Parameters<'_>, secrecy: Secrecy) -> (Vec<u8>, u16) {
+    let mut encoded = Vec::new();
+    let (mut count, mut last, mut end) = (0u16, 0u16, 0);
+    if parameters.count() == 0 {
+        return (encoded, 0);
+    }
+    if secrecy != Secrecy::Open {
+        codec::put_parameter(&mut encoded, Some(b"<withheld>"));
+        return (encoded, 1);
+    }
+    parameters.each(|value| {
+        count += 1;
+        match value {
+            None => codec::put_parameter(&mut encoded, None),
+            Some(value) => {
+                put_value(&mut encoded, value);
+                (last, end) = (count, encoded.len());
+            }
+        }
+    });
+    encoded.truncate(end);
+    (encoded, last)
+}
+
+fn put_value(encoded: &mut Vec<u8>, value: &[u8]) {
+    let clean = redact::tokens(value);
+    if clean.len() <= LONGEST_PARAMETER {
+        return codec::put_parameter(encoded, Some(&clean));
+    }
+    let mut cut = session::cut(&clean, LONGEST_PARAMETER).to_vec();
+    cut.extend_from_slice(format!("... ({} bytes)", value.len()).as_bytes());
+    codec::put_parameter(encoded, Some(&cut));
+}

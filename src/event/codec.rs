@@ -1,0 +1,418 @@
+//! Events as bytes: what a journal frame holds.
+//!
+//! A payload is a run of records, each a kind byte and its fields: integers little-endian, texts
+//! with a four-byte length, absent texts with the length `u32::MAX`. `docs/journal-format.md`
+//! holds the same in prose. Statement numbers, contexts and shapes are names within a session;
+//! a segment explains every name that it uses.
+
+use super::{Begin, Class, Context, End, Note, Noted, Outcome, PersonTag, Shape, Text};
+
+const CONTEXT: u8 = 1;
+const SHAPE: u8 = 2;
+const BEGIN: u8 = 3;
+const END: u8 = 4;
+const NOTE: u8 = 5;
+const ABSENT: u32 = u32::MAX;
+
+/// The payload does not say what an event says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed audit record at byte {at}")]
+pub struct Malformed {
+    pub at: usize,
+}
+
+/// One record of a payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    Context(Context),
+    Shape { session: u64, number: u32, shape: Shape },
+    Begin(Begin),
+    End(End),
+    Note(Noted),
+}
+
+/// Appends `context`.
+pub fn put_context(out: &mut Vec<u8>, context: &Context) {
+    out.push(CONTEXT);
+    put_u64(out, context.session);
+    put_u32(out, context.number);
+    put_u32(out, context.database);
+    put_u32(out, context.pid);
+    put_text(out, &context.session_role);
+    put_text(out, &context.role);
+    put_optional(out, context.client_address.as_deref());
+    put_text(out, &context.application);
+    let person = context.person.as_ref();
+    put_optional(out, person.map(|p| p.issuer.as_bytes()));
+    put_optional(out, person.map(|p| p.user_id.as_bytes()));
+    put_optional(out, person.and_then(|p| p.email.as_deref()).map(str::as_bytes));
+    put_optional(out, person.and_then(|p| p.token_id.as_deref()).map(str::as_bytes));
+}
+
+/// Appends `shape`, to be called `number` in `session`.
+pub fn put_shape(out: &mut Vec<u8>, session: u64, number: u32, shape: &Shape) {
+    out.push(SHAPE);
+    put_u64(out, session);
+    put_u32(out, number);
+    out.push(shape.class as u8);
+    put_text(out, &shape.command);
+    put_text(out, &shape.text);
+    for list in [&shape.objects, &shape.columns_read, &shape.columns_written, &shape.masked, &shape.revealed] {
+        put_u32(out, list.len() as u32);
+        for text in list {
+            put_text(out, text);
+        }
+    }
+}
+
+/// The fields of [`Begin`] that are known before its parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct BeginHead<'a> {
+    pub session: u64,
+    pub statement: u32,
+    pub parent: u32,
+    pub depth: u16,
+    pub context: u32,
+    pub shape: u32,
+    pub at: i64,
+    pub grants: &'a [i64],
+}
+
+/// Appends a begin whose `parameters` were encoded by [`put_parameter`], `count` of them.
+pub fn put_begin(out: &mut Vec<u8>, head: BeginHead<'_>, count: u16, parameters: &[u8]) {
+    out.push(BEGIN);
+    put_u64(out, head.session);
+    put_u32(out, head.statement);
+    put_u32(out, head.parent);
+    out.extend_from_slice(&head.depth.to_le_bytes());
+    put_u32(out, head.context);
+    put_u32(out, head.shape);
+    put_u64(out, head.at as u64);
+    out.extend_from_slice(&(head.grants.len() as u16).to_le_bytes());
+    for grant in head.grants {
+        put_u64(out, *grant as u64);
+    }
+    out.extend_from_slice(&count.to_le_bytes());
+    out.extend_from_slice(parameters);
+}
+
+/// Appends one parameter; absent means NULL.
+pub fn put_parameter(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    put_optional(out, value);
+}
+
+/// Appends `end`.
+pub fn put_end(out: &mut Vec<u8>, end: &End) {
+    out.push(END);
+    put_u64(out, end.session);
+    put_u32(out, end.statement);
+    put_u64(out, end.at as u64);
+    put_u64(out, end.rows);
+    out.push(end.outcome as u8);
+    out.extend_from_slice(&end.sqlstate);
+}
+
+/// Appends `note`, made by `session` in `context` at the time `at`.
+pub fn put_note(out: &mut Vec<u8>, session: u64, context: u32, at: i64, note: &Note) {
+    out.push(NOTE);
+    put_u64(out, session);
+    put_u32(out, context);
+    put_u64(out, at as u64);
+    put_text(out, note.event.as_bytes());
+    out.push(note.outcome as u8);
+    put_optional(out, note.sqlstate.as_ref().map(|s| &s[..]));
+    put_optional(out, note.object.as_deref().map(str::as_bytes));
+    put_optional(out, note.detail.as_deref().map(str::as_bytes));
+}
+
+fn put_u32(out: &mut Vec<u8>, value: u32) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    put_u32(out, text.len() as u32);
+    out.extend_from_slice(text);
+}
+
+fn put_optional(out: &mut Vec<u8>, text: Option<&[u8]>) {
+    match text {
+        Some(text) => put_text(out, text),
+        None => put_u32(out, ABSENT),
+    }
+}
+
+/// The records of a payload, in order; ends after the first malformed one.
+pub fn records(payload: &[u8]) -> impl Iterator<Item = Result<Record, Malformed>> + '_ {
+    let mut input = Input { bytes: payload, at: 0 };
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed || input.at == payload.len() {
+            return None;
+        }
+        let record = input.record().ok_or(Malformed { at: input.at });
+        failed = record.is_err();
+        Some(record)
+    })
+}
+
+struct Input<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Input<'a> {
+    fn record(&mut self) -> Option<Record> {
+        Some(match self.u8()? {
+            CONTEXT => Record::Context(self.context()?),
+            SHAPE => Record::Shape { session: self.u64()?, number: self.u32()?, shape: self.shape()? },
+            BEGIN => Record::Begin(self.begin()?),
+            END => Record::End(End {
+                session: self.u64()?,
+                statement: self.u32()?,
+                at: self.i64()?,
+                rows: self.u64()?,
+                outcome: Outcome::from_u8(self.u8()?)?,
+                sqlstate: self.array()?,
+            }),
+            NOTE => Record::Note(Noted {
+                session: self.u64()?,
+                context: self.u32()?,
+                at: self.i64()?,
+                event: self.text()?,
+                outcome: Outcome::from_u8(self.u8()?)?,
+                sqlstate: match self.optional()? {
+                    Some(code) => Some(code.try_into().ok()?),
+                    None => None,
+                },
+                object: self.optional()?,
+                detail: self.optional()?,
+            }),
+            _ => return None,
+        })
+    }
+
+    fn context(&mut self) -> Option<Context> {
+        let mut context = Context {
+            session: self.u64()?,
+            number: self.u32()?,
+            database: self.u32()?,
+            pid: self.u32()?,
+            session_role: self.text()?,
+            role: self.text()?,
+            client_address: self.optional()?,
+            application: self.text()?,
+            person: None,
+        };
+        let (issuer, user_id) = (self.optional_string()?, self.optional_string()?);
+        let (email, token_id) = (self.optional_string()?, self.optional_string()?);
+        if let (Some(issuer), Some(user_id)) = (issuer, user_id) {
+            context.person = Some(PersonTag { issuer, user_id, email, token_id });
+        }
+        Some(context)
+    }
+
+    fn shape(&mut self) -> Option<Shape> {
+        Some(Shape {
+            class: Class::from_u8(self.u8()?)?,
+            command: self.text()?,
+            text: self.text()?,
+            objects: self.list()?,
+            columns_read: self.list()?,
+            columns_written: self.list()?,
+            masked: self.list()?,
+            revealed: self.list()?,
+        })
+    }
+
+    fn begin(&mut self) -> Option<Begin> {
+        let mut begin = Begin {
+            session: self.u64()?,
+            statement: self.u32()?,
+            parent: self.u32()?,
+            depth: self.u16()?,
+            context: self.u32()?,
+            shape: self.u32()?,
+            at: self.i64()?,
+            grants: Vec::new(),
+            parameters: Vec::new(),
+        };
+        for _ in 0..self.u16()? {
+            begin.grants.push(self.i64()?);
+        }
+        for _ in 0..self.u16()? {
+            begin.parameters.push(self.optional()?);
+        }
+        Some(begin)
+    }
+
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let taken = self.bytes.get(self.at..self.at.checked_add(count)?)?;
+        self.at += count;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        Some(self.array::<1>()?[0])
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        Some(u16::from_le_bytes(self.array()?))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.array()?))
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        Some(i64::from_le_bytes(self.array()?))
+    }
+
+    fn text(&mut self) -> Option<Text> {
+        let length = self.u32()?;
+        Some(self.take(length as usize)?.to_vec())
+    }
+
+    fn optional(&mut self) -> Option<Option<Text>> {
+        match self.u32()? {
+            ABSENT => Some(None),
+            length => Some(Some(self.take(length as usize)?.to_vec())),
+        }
+    }
+
+    fn optional_string(&mut self) -> Option<Option<String>> {
+        match self.optional()? {
+            Some(text) => Some(Some(String::from_utf8(text).ok()?)),
+            None => Some(None),
+        }
+    }
+
+    fn list(&mut self) -> Option<Vec<Text>> {
+        let count = self.u32()?;
+        (0..count).map(|_| self.text()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> (Vec<u8>, Vec<Record>) {
+        let context = Context {
+            session: 7,
+            number: 2,
+            database: 5,
+            pid: 4711,
+            session_role: b"readonly".to_vec(),
+            role: b"readonly".to_vec(),
+            client_address: Some(b"10.0.0.7".to_vec()),
+            application: b"psql".to_vec(),
+            person: Some(PersonTag {
+                issuer: "https://id.example.com".into(),
+                user_id: "alice".into(),
+                email: Some("alice@example.com".into()),
+                token_id: None,
+            }),
+        };
+        let shape = Shape {
+            class: Class::Read,
+            command: b"SELECT".to_vec(),
+            text: b"select iban from customers where id = $1".to_vec(),
+            objects: vec![b"public.customers".to_vec()],
+            columns_read: vec![b"public.customers.iban".to_vec(), b"public.customers.id".to_vec()],
+            columns_written: vec![],
+            masked: vec![b"iban".to_vec()],
+            revealed: vec![],
+        };
+        let begin = Begin {
+            session: 7,
+            statement: 12,
+            parent: 11,
+            depth: 1,
+            context: 2,
+            shape: 9,
+            at: 812_345_678_901_234,
+            grants: vec![42, -1],
+            parameters: vec![Some(b"4711".to_vec()), None, Some(vec![])],
+        };
+        let end = End { session: 7, statement: 12, at: -1, rows: 3, outcome: Outcome::Error, sqlstate: *b"22012" };
+        let note = Note {
+            event: "identity",
+            outcome: Outcome::Denied,
+            sqlstate: Some(*b"28000"),
+            object: None,
+            detail: Some("{}".into()),
+        };
+        let mut out = Vec::new();
+        put_context(&mut out, &context);
+        put_shape(&mut out, 7, 9, &shape);
+        let mut parameters = Vec::new();
+        for value in &begin.parameters {
+            put_parameter(&mut parameters, value.as_deref());
+        }
+        let head = BeginHead {
+            session: 7,
+            statement: 12,
+            parent: 11,
+            depth: 1,
+            context: 2,
+            shape: 9,
+            at: begin.at,
+            grants: &begin.grants,
+        };
+        put_begin(&mut out, head, 3, &parameters);
+        put_end(&mut out, &end);
+        put_note(&mut out, 7, 2, 5, &note);
+        let noted = Noted {
+            session: 7,
+            context: 2,
+            at: 5,
+            event: b"identity".to_vec(),
+            outcome: Outcome::Denied,
+            sqlstate: Some(*b"28000"),
+            object: None,
+            detail: Some(b"{}".to_vec()),
+        };
+        let records = vec![
+            Record::Context(context),
+            Record::Shape { session: 7, number: 9, shape },
+            Record::Begin(begin),
+            Record::End(end),
+            Record::Note(noted),
+        ];
+        (out, records)
+    }
+
+    #[test]
+    fn every_record_comes_back_as_it_went() {
+        let (bytes, expected) = sample();
+        let got: Result<Vec<_>, _> = records(&bytes).collect();
+        assert_eq!(got, Ok(expected));
+    }
+
+    #[test]
+    fn cut_or_altered_payloads_are_malformed_or_differ_but_never_panic() {
+        let (bytes, expected) = sample();
+        for end in 0..bytes.len() {
+            let got: Result<Vec<_>, _> = records(&bytes[..end]).collect();
+            assert_ne!(got, Ok(expected.clone()));
+        }
+        for at in 0..bytes.len() {
+            let mut altered = bytes.clone();
+            altered[at] ^= 0x81;
+            let got: Result<Vec<_>, _> = records(&altered).collect();
+            assert_ne!(got, Ok(expected.clone()), "byte {at} does not matter");
+        }
+    }
+}

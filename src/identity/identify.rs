@@ -1,0 +1,121 @@
+//! From a token to a person, and the record of every attempt.
+
+use super::claims;
+use super::error::IdentityError;
+use super::person::Person;
+use super::secret::Secret;
+use super::token::{Token, Verified};
+use super::{instant, session, store};
+use crate::event::{Note, Outcome};
+use crate::pg::{session as backend, shared};
+use crate::trail;
+use serde_json::{Map, Value, json};
+use std::rc::Rc;
+
+/// Longest claim of a refused token that is recorded, in characters.
+const SHOWN: usize = 200;
+
+/// Verifies `token` and makes its person the one of this session; with `for_transaction`, until
+/// the end of the transaction.
+///
+/// Whoever tries to identify ceases to be who he was, also if the attempt fails: the next user
+/// of a pooled connection must not go on as the last one. Each attempt is an `identity` event, written before
+/// this returns; if it cannot be written, the session has no person.
+pub fn identify(token: Option<Secret>, for_transaction: bool) -> Result<Rc<Person>, IdentityError> {
+    shared::preloaded()?;
+    let before = session::current();
+    session::end();
+    match admit(token.as_ref()) {
+        Ok((person, verified)) => {
+            let person = Rc::new(person);
+            session::begin(person.clone(), for_transaction);
+            record_success(&person, &verified, for_transaction, before.as_deref())
+                .inspect_err(|_| session::end())?;
+            Ok(person)
+        }
+        Err(error) => {
+            record_failure(&error, token.as_ref(), before.as_deref())?;
+            session::close_cursors();
+            Err(error)
+        }
+    }
+}
+
+/// Makes this nobody's session and records it. The person is gone even if that cannot be recorded.
+pub fn clear() -> Result<(), IdentityError> {
+    let Some(person) = session::current() else { return Ok(()) };
+    let detail = json!({"action": "clear"});
+    let noted = note(Outcome::Ok, None, Some(person.issuer.clone()), &detail);
+    session::end();
+    session::close_cursors();
+    noted
+}
+
+fn admit(token: Option<&Secret>) -> Result<(Person, Verified), IdentityError> {
+    let secret = token.ok_or(IdentityError::NullArgument("token"))?;
+    let token = Token::parse(secret.expose())?;
+    let issuer = store::issuer(token.claimed_issuer()?)?.ok_or(IdentityError::UntrustedIssuer)?;
+    let verified = token.verify(&issuer.keys, &issuer.terms.algorithms)?;
+    let person = claims::person(token.payload(), &issuer.terms, instant::from_pg(backend::now()))?;
+    Ok((person, verified))
+}
+
+fn record_success(
+    person: &Person,
+    verified: &Verified,
+    for_transaction: bool,
+    before: Option<&Person>,
+) -> Result<(), IdentityError> {
+    let mut detail = json!({
+        "action": "set",
+        "algorithm": verified.algorithm.name(),
+        "key": verified.key_id,
+        "groups": person.groups,
+        "expires_at": instant::display(instant::from_pg(person.expires_at)),
+        "for_transaction": for_transaction,
+    });
+    add_before(&mut detail, before);
+    note(Outcome::Ok, None, Some(person.issuer.clone()), &detail)
+}
+
+/// Records an attempt that failed. Of the token it takes, if it could be parsed at all, the
+/// claims that help to find whose it was, cut short and marked as what they are: unverified.
+fn record_failure(
+    error: &IdentityError,
+    token: Option<&Secret>,
+    before: Option<&Person>,
+) -> Result<(), IdentityError> {
+    let mut detail = json!({"action": "set", "reason": error.reason(), "message": error.to_string()});
+    if let Some(Ok(token)) = token.map(|secret| Token::parse(secret.expose())) {
+        let mut claimed: Map<String, Value> = ["iss", "sub", "jti"]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), shown(token.payload().get(name)?.as_str()?))))
+            .collect();
+        if let Some(id) = token.key_id() {
+            claimed.insert("kid".into(), shown(id));
+        }
+        detail["unverified"] = Value::Object(claimed);
+    }
+    add_before(&mut detail, before);
+    note(Outcome::Denied, Some(error.sqlstate()), None, &detail)
+}
+
+fn add_before(detail: &mut Value, before: Option<&Person>) {
+    if let Some(person) = before {
+        detail["before"] = json!({"issuer": person.issuer, "user_id": person.user_id});
+    }
+}
+
+fn shown(text: &str) -> Value {
+    text.chars().filter(|c| !c.is_control()).take(SHOWN).collect::<String>().into()
+}
+
+fn note(
+    outcome: Outcome,
+    sqlstate: Option<[u8; 5]>,
+    object: Option<String>,
+    detail: &Value,
+) -> Result<(), IdentityError> {
+    let detail = Some(detail.to_string());
+    Ok(trail::note(&Note { event: "identity", outcome, sqlstate, object, detail })?)
+}

@@ -1,0 +1,39 @@
+//! Who is at the other end of the session: people, from tokens that trusted issuers signed.
+//!
+//! Promises: a session has a person only after a token passed every check of [`token`] and
+//! [`claims`], and only until that token's `exp`. The person lives in this backend's memory and
+//! nowhere a statement could write: it is no setting, and no ROLLBACK brings it back. Every attempt is
+//! recorded before its outcome is known to the client. The text of a token is in no message and no event.
+//!
+//! Does not promise that PostgreSQL itself forgets the text of a statement with a token in it;
+//! pass tokens as parameters.
+
+pub mod algorithm;
+mod changes;
+pub mod claims;
+pub mod enrolled;
+mod error;
+mod identify;
+pub mod instant;
+pub mod issuer;
+pub mod json;
+pub mod jwks;
+pub mod key;
+#[cfg(any(test, feature = "pg_test"))]
+pub mod mint;
+mod person;
+pub mod refusal;
+mod registry;
+mod secret;
+pub mod session;
+mod sql;
+mod store;
+pub mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::IdentityError;
+pub use identify::{clear, identify};
+pub use person::Person;
+pub use secret::Secret;

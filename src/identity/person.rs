@@ -1,0 +1,32 @@
+//! Who somebody is, once a token has been verified.
+
+/// A human or bot, known by (issuer, user_id). Made only by [`super::claims::person`] from a
+/// verified token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// `iss`, exactly as registered.
+    pub issuer: String,
+    /// The value of the issuer's user_claim; never empty, without control characters.
+    pub user_id: String,
+    pub email: Option<String>,
+    pub name: Option<String>,
+    pub groups: Vec<String>,
+    /// `jti`.
+    pub token_id: Option<String>,
+    /// `exp`, microseconds since 2000-01-01 UTC (PostgreSQL's TimestampTz). From this instant on
+    /// the person is nobody.
+    pub expires_at: i64,
+    /// All claims as JSON text.
+    pub claims: String,
+}
+
+impl Person {
+    /// Whether `other` may see what was opened for `self`: the same person in the same groups.
+    pub fn same_clearance(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.user_id == other.user_id && self.groups == other.groups
+    }
+
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|g| g == group)
+    }
+}

@@ -1,0 +1,144 @@
+//! The person of this session.
+//!
+//! Promises: what is here was put here by [`super::identify`] and is gone at the token's `exp`,
+//! when its issuer is distrusted, at [`clear`] and, if it was for one transaction, at that one's end.
+//! Nothing here is transactional: ROLLBACK brings nobody back.
+
+use super::error::IdentityError;
+use super::person::Person;
+use super::{changes, store};
+use crate::event::PersonTag;
+use crate::pg::{session as backend, shared};
+use crate::trail;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+#[derive(Default)]
+struct State {
+    person: Option<Rc<Person>>,
+    for_transaction: bool,
+    serial: u64,
+    /// The generation of the configuration under which the issuer was found trusted.
+    checked_in: Option<u64>,
+    /// Cursors may be open that were opened for this person.
+    cursors_of: Option<Rc<Person>>,
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+/// The person, or `None`. Does not look at the clock; see [`check`] and [`live`].
+pub fn current() -> Option<Rc<Person>> {
+    STATE.with_borrow(|state| state.person.clone())
+}
+
+/// The person, unless the token's `exp` has passed. For functions that show or compare the
+/// person; statements are judged by [`check`].
+pub fn live() -> Option<Rc<Person>> {
+    current().filter(|person| backend::now() < person.expires_at)
+}
+
+/// A number that is another one after each change of the person.
+pub fn serial() -> u64 {
+    STATE.with_borrow(|state| state.serial)
+}
+
+/// The person for a statement that begins at `now` (microseconds since 2000).
+///
+/// Costs a comparison and the read of a shared counter; only when that moved, a look at the
+/// issuers. Errs, with the person gone, if the identity has ended: the statement that would have
+/// run under it must not run as nobody's. A statement that does nothing but identify may go on.
+pub fn check(now: i64) -> Result<Option<Rc<Person>>, IdentityError> {
+    let Some(person) = current() else { return Ok(None) };
+    if now >= person.expires_at {
+        end();
+        return Err(IdentityError::Expired { user_id: person.user_id.clone(), at: person.expires_at });
+    }
+    let generation = shared::generation();
+    let checked = STATE.with_borrow(|state| state.checked_in == Some(generation));
+    // without a transaction (ROLLBACK of a failed one) nothing can be looked up, and no data either
+    if (checked && !changes::pending()) || !backend::in_transaction() {
+        return Ok(Some(person));
+    }
+    if !store::is_trusted(&person.issuer)? {
+        end();
+        let (user_id, issuer) = (person.user_id.clone(), person.issuer.clone());
+        return Err(IdentityError::Distrusted { user_id, issuer });
+    }
+    STATE.with_borrow_mut(|state| state.checked_in = (!changes::pending()).then_some(generation));
+    Ok(Some(person))
+}
+
+/// Makes `person` the one of this session. Call it while a portal runs, as [`close_cursors`].
+pub(super) fn begin(person: Rc<Person>, for_transaction: bool) {
+    let strangers = STATE
+        .with_borrow(|state| state.cursors_of.as_ref().is_some_and(|before| !before.same_clearance(&person)));
+    if strangers {
+        close_cursors();
+    }
+    STATE.with_borrow_mut(|state| {
+        state.cursors_of = Some(person.clone());
+        state.person = Some(person.clone());
+        state.for_transaction = for_transaction;
+        state.serial += 1;
+        state.checked_in = None;
+    });
+    trail::set_person(Some(PersonTag {
+        issuer: person.issuer.clone(),
+        user_id: person.user_id.clone(),
+        email: person.email.clone(),
+        token_id: person.token_id.clone(),
+    }));
+}
+
+/// Makes this nobody's session. Never fails, and may be called anywhere; cursors of the person
+/// that was are left to [`close_cursors`].
+pub fn end() {
+    let had = STATE.with_borrow_mut(|state| {
+        let had = state.person.take().is_some();
+        if had {
+            state.for_transaction = false;
+            state.serial += 1;
+            state.checked_in = None;
+        }
+        had
+    });
+    if had {
+        trail::set_person(None);
+    }
+}
+
+/// Closes what a person who is no longer there has left open, so that the next one cannot FETCH
+/// from it. A no-op when there is nothing to close.
+///
+/// Call it only while the session's portal runs (from ProcessUtility or ExecutorRun, or from a
+/// function): PostgreSQL spares only portals that run, and while a statement is being planned or
+/// started its own does not yet.
+pub fn close_cursors() {
+    let stale = STATE.with_borrow_mut(|state| {
+        let stays = match (&state.cursors_of, &state.person) {
+            (Some(before), Some(now)) => before.same_clearance(now),
+            (before, None) => before.is_none(),
+            (None, Some(_)) => true,
+        };
+        if !stays {
+            state.cursors_of = state.person.clone();
+        }
+        !stays
+    });
+    if stale {
+        backend::close_cursors();
+    }
+}
+
+/// The transaction committed, was prepared, or aborted. Never fails.
+pub fn end_of_transaction() {
+    if STATE.with_borrow(|state| state.for_transaction) {
+        end();
+    }
+    if changes::settle() {
+        STATE.with_borrow_mut(|state| state.checked_in = None);
+        super::enrolled::forget();
+    }
+}

@@ -1,0 +1,171 @@
+//! The SQL of identity: `custodian.issuer` and `custodian.enrolled_role`.
+
+use super::algorithm::Algorithm;
+use super::enrolled::Mode;
+use super::error::IdentityError;
+use super::issuer::{Issuer, Terms};
+use super::json;
+use crate::error::ServerError;
+use crate::pg::{catalog, spi};
+use pgrx::JsonB;
+use pgrx::pg_sys::Oid;
+use pgrx::spi::SpiClient;
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// Reads an issuer with its keys, or `None` if it is not trusted.
+pub fn issuer(name: &str) -> Result<Option<Issuer>, IdentityError> {
+    let Some((terms, jwks)) = read(name)? else { return Ok(None) };
+    // the row was checked when it was written, but a table can be restored or edited by hand
+    let broken = |reason: String| IdentityError::BrokenIssuer(reason);
+    terms.check().map_err(|fault| broken(fault.to_string()))?;
+    let jwks = json::parse_object(jwks.as_bytes()).map_err(|fault| broken(fault.to_string()))?;
+    terms.with_keys(&Value::Object(jwks)).map(Some).map_err(|fault| broken(fault.to_string()))
+}
+
+/// Reads the terms of an issuer, or `None` if it is not trusted.
+pub fn terms(name: &str) -> Result<Option<Terms>, IdentityError> {
+    Ok(read(name)?.map(|(terms, _)| terms))
+}
+
+fn read(name: &str) -> Result<Option<(Terms, String)>, IdentityError> {
+    spi::as_owner(|client| {
+        let found = client.select(
+            "SELECT i.jwks::text, i.audience, i.algorithms, i.user_claim, i.email_claim, i.groups_claim, \
+                    (extract(epoch FROM i.leeway) * 1000000)::bigint, \
+                    (extract(epoch FROM i.max_lifetime) * 1000000)::bigint, i.single_use \
+             FROM custodian.issuer AS i WHERE i.issuer = $1",
+            Some(1),
+            &[name.into()],
+        )?;
+        let Some(row) = found.into_iter().next() else { return Ok(None) };
+        let algorithms: Vec<String> = required(row.get(3)?, "issuer.algorithms")?;
+        let algorithms: Option<Vec<_>> = algorithms.iter().map(|name| Algorithm::parse(name)).collect();
+        let algorithms =
+            algorithms.ok_or_else(|| IdentityError::BrokenIssuer("an algorithm is not supported".into()))?;
+        let terms = Terms {
+            issuer: name.to_owned(),
+            audience: required(row.get(2)?, "issuer.audience")?,
+            algorithms,
+            user_claim: required(row.get(4)?, "issuer.user_claim")?,
+            email_claim: row.get(5)?,
+            groups_claim: row.get(6)?,
+            leeway: required(row.get(7)?, "issuer.leeway")?,
+            max_lifetime: required(row.get(8)?, "issuer.max_lifetime")?,
+            single_use: required(row.get(9)?, "issuer.single_use")?,
+        };
+        Ok(Some((terms, required(row.get(1)?, "issuer.jwks")?)))
+    })
+}
+
+/// Whether `issuer` is trusted now. Reads the table without SQL, so that hooks can ask.
+pub fn is_trusted(issuer: &str) -> Result<bool, ServerError> {
+    let mut trusted = false;
+    catalog::rows("custodian", "issuer", &["issuer"], |row| {
+        trusted |= row.text(0).is_some_and(|name| name == issuer);
+    })?;
+    Ok(trusted)
+}
+
+/// Writes an issuer, over the one of that name if there is one.
+pub fn save(client: &mut SpiClient<'_>, terms: &Terms, jwks: &Value) -> Result<(), IdentityError> {
+    let algorithms: Vec<String> = terms.algorithms.iter().map(|a| a.name().to_owned()).collect();
+    client.update(
+        "INSERT INTO custodian.issuer AS i (issuer, jwks, audience, algorithms, user_claim, email_claim, \
+                groups_claim, leeway, max_lifetime, single_use) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, make_interval(secs => $8::float8 / 1000000), \
+                make_interval(secs => $9::float8 / 1000000), $10) \
+         ON CONFLICT (issuer) DO UPDATE SET jwks = excluded.jwks, audience = excluded.audience, \
+                algorithms = excluded.algorithms, user_claim = excluded.user_claim, \
+                email_claim = excluded.email_claim, groups_claim = excluded.groups_claim, \
+                leeway = excluded.leeway, max_lifetime = excluded.max_lifetime, \
+                single_use = excluded.single_use, changed_at = now(), changed_by = session_user",
+        None,
+        &[
+            terms.issuer.as_str().into(),
+            JsonB(jwks.clone()).into(),
+            terms.audience.clone().into(),
+            algorithms.into(),
+            terms.user_claim.as_str().into(),
+            terms.email_claim.clone().into(),
+            terms.groups_claim.clone().into(),
+            terms.leeway.into(),
+            terms.max_lifetime.into(),
+            terms.single_use.into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Replaces the keys; false if the issuer is not there.
+pub fn replace_keys(client: &mut SpiClient<'_>, issuer: &str, jwks: &Value) -> Result<bool, IdentityError> {
+    let changed = client.update(
+        "UPDATE custodian.issuer SET jwks = $2, changed_at = now(), changed_by = session_user \
+         WHERE issuer = $1 RETURNING true",
+        None,
+        &[issuer.into(), JsonB(jwks.clone()).into()],
+    )?;
+    Ok(!changed.is_empty())
+}
+
+/// Removes an issuer; false if it was not there.
+pub fn remove(client: &mut SpiClient<'_>, issuer: &str) -> Result<bool, IdentityError> {
+    let removed = client.update(
+        "DELETE FROM custodian.issuer WHERE issuer = $1 RETURNING true",
+        None,
+        &[issuer.into()],
+    )?;
+    Ok(!removed.is_empty())
+}
+
+/// All enrolled roles. Reads the table without SQL, so that hooks can ask; empty where the
+/// extension is not installed.
+pub fn modes() -> Result<HashMap<Oid, Mode>, ServerError> {
+    let mut modes = HashMap::new();
+    catalog::rows("custodian", "enrolled_role", &["role", "mode"], |row| {
+        if let Some(role) = row.oid(0) {
+            // a word that is not known here, from a later version perhaps, is taken for the strictest
+            let mode = row.text(1).as_deref().and_then(Mode::parse).unwrap_or(Mode::Govern);
+            modes.insert(role, mode);
+        }
+    })?;
+    Ok(modes)
+}
+
+/// Name of a role, or `None` if it does not exist.
+pub fn role_name(client: &SpiClient<'_>, role: Oid) -> Result<Option<String>, IdentityError> {
+    let found = client.select(
+        "SELECT r.rolname::text FROM pg_catalog.pg_roles AS r WHERE r.oid = $1",
+        Some(1),
+        &[role.into()],
+    )?;
+    Ok(match found.into_iter().next() {
+        Some(row) => row.get(1)?,
+        None => None,
+    })
+}
+
+/// Enrols a role, or changes its mode.
+pub fn enroll(client: &mut SpiClient<'_>, role: Oid, mode: Mode) -> Result<(), IdentityError> {
+    client.update(
+        "INSERT INTO custodian.enrolled_role AS e (role, mode) VALUES ($1, $2) \
+         ON CONFLICT (role) DO UPDATE SET mode = excluded.mode, enrolled_at = now(), enrolled_by = session_user",
+        None,
+        &[role.into(), mode.name().into()],
+    )?;
+    Ok(())
+}
+
+/// Removes a role; false if it was not enrolled.
+pub fn unenroll(client: &mut SpiClient<'_>, role: Oid) -> Result<bool, IdentityError> {
+    let removed = client.update(
+        "DELETE FROM custodian.enrolled_role WHERE role = $1 RETURNING true",
+        None,
+        &[role.into()],
+    )?;
+    Ok(!removed.is_empty())
+}
+
+fn required<T>(value: Option<T>, what: &'static str) -> Result<T, IdentityError> {
+    Ok(value.ok_or(ServerError::UnexpectedNull(what))?)
+}

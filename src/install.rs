@@ -1,0 +1,8 @@
+//! The extension's SQL, in the order in which it is run.
+
+pgrx::extension_sql_file!("../sql/schema/00_roles.sql", name = "roles", bootstrap);
+pgrx::extension_sql_file!("../sql/schema/10_identity.sql", name = "identity", requires = ["roles"]);
+pgrx::extension_sql_file!("../sql/schema/20_access.sql", name = "access", requires = ["identity"]);
+pgrx::extension_sql_file!("../sql/schema/30_mask.sql", name = "mask", requires = ["access"]);
+pgrx::extension_sql_file!("../sql/schema/50_ledger.sql", name = "ledger", requires = ["mask"]);
+pgrx::extension_sql_file!("../sql/schema/99_rights.sql", name = "rights", requires = ["ledger"], finalize);

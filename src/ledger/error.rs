@@ -1,0 +1,62 @@
+//! What can go wrong with the ledger.
+
+use crate::error::{Report, ServerError, report};
+use crate::journal::JournalError;
+use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::panic::ErrorReport;
+
+/// Why the ledger refused or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("could not read the audit journal: {0}")]
+    Journal(#[from] JournalError),
+    #[error("audit ledger is append-only: {operation} on \"{object}\" is not allowed")]
+    AppendOnly { operation: String, object: String },
+    #[error("{what} would remove the guards or the content of the audit ledger")]
+    Guarded { what: String },
+    #[error("the ledger's place in the journal is lost: {reason}")]
+    Misplaced { reason: String },
+    #[error("audit ledger did not catch up within {0}")]
+    NotCaughtUp(String),
+    #[error("invalid argument: {0}")]
+    BadArgument(String),
+}
+
+impl Report for LedgerError {
+    fn code(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Server(error) => error.code(),
+            Self::Journal(_) => PgSqlErrorCode::ERRCODE_IO_ERROR,
+            Self::AppendOnly { .. } | Self::Guarded { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::Misplaced { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+            Self::NotCaughtUp(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::BadArgument(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Server(error) => return error.hint(),
+            Self::Journal(_) => {
+                "See the server log and the directory \"pg_custodian\" of the data directory.".into()
+            }
+            Self::AppendOnly { .. } => "Query it through the views of schema \"audit\".".into(),
+            Self::Guarded { .. } => {
+                "Maintenance needs \"pg_custodian.maintenance = on\" in postgresql.conf itself and a reload.".into()
+            }
+            Self::Misplaced { .. } => {
+                "The data directory and its journal do not belong together; restore both from the same backup.".into()
+            }
+            Self::NotCaughtUp(_) => "The server log says what the ledger writer of this database is doing.".into(),
+            Self::BadArgument(_) => return None,
+        })
+    }
+}
+
+impl From<LedgerError> for ErrorReport {
+    fn from(error: LedgerError) -> Self {
+        report(error)
+    }
+}

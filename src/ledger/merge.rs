@@ -1,0 +1,375 @@
+//! From the journal's frames to the ledger's rows: each statement once, when it has ended.
+//!
+//! A segment of the journal explains every name that it uses, so names are forgotten at its end.
+//! Statements that have begun stay open across segments, each with the position of its beginning:
+//! reading must start again no later than at the oldest of them. After a restart everything below
+//! the position that the ledger has stored is read for its names and open statements only.
+
+use super::row::{Prepared, Row, Statement, prepare_context, prepare_shape};
+use crate::event::codec::{self, Record};
+use crate::event::{Begin, Context, End, Noted, Outcome, Shape};
+use crate::journal::{Position, segment};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+struct Open {
+    begun: Position,
+    begin: Begin,
+    context: Rc<Prepared<Context>>,
+    shape: Rc<Prepared<Shape>>,
+}
+
+/// Merges frames of one database into rows.
+pub struct Merger {
+    database: u32,
+    /// Rows for what lies below were stored by an earlier run.
+    stored: Position,
+    /// Beginnings below were ended by then.
+    resumed: Position,
+    done: Position,
+    segment: u64,
+    /// Time of the latest record, for events that have none of their own.
+    clock: i64,
+    foreign: HashSet<u64>,
+    contexts: HashMap<(u64, u32), Rc<Prepared<Context>>>,
+    shapes: HashMap<(u64, u32), Rc<Prepared<Shape>>>,
+    open: HashMap<(u64, u32), Open>,
+    rows: Vec<Row>,
+}
+
+impl Merger {
+    /// A merger for `database` that goes on where another one had stored everything below
+    /// `stored`, with no statement open that began below `resumed`.
+    pub fn new(database: u32, stored: Position, resumed: Position) -> Self {
+        Self {
+            database,
+            stored,
+            resumed,
+            done: stored,
+            segment: 0,
+            clock: 0,
+            foreign: HashSet::new(),
+            contexts: HashMap::new(),
+            shapes: HashMap::new(),
+            open: HashMap::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Where reading must begin: at the segment that explains the oldest open statement.
+    pub fn read_from(&self) -> Position {
+        self.resumed / segment::SIZE * segment::SIZE
+    }
+
+    /// Everything below is merged.
+    pub fn done(&self) -> Position {
+        self.done
+    }
+
+    /// Everything below is of no more use, even after a restart.
+    pub fn needed_from(&self) -> Position {
+        self.open.values().map(|open| open.begun).min().unwrap_or(self.done).min(self.done)
+    }
+
+    /// Rows that wait to be taken.
+    pub fn pending(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Takes the rows merged so far.
+    pub fn take(&mut self) -> Vec<Row> {
+        std::mem::take(&mut self.rows)
+    }
+
+    /// Reads the frame at `at`, which ends before `end`.
+    pub fn frame(&mut self, at: Position, end: Position, payload: &[u8]) {
+        if at / segment::SIZE != self.segment {
+            self.segment = at / segment::SIZE;
+            self.foreign.clear();
+            self.contexts.clear();
+            self.shapes.clear();
+        }
+        for record in codec::records(payload) {
+            match record {
+                Ok(Record::Context(context)) => self.context(context),
+                Ok(Record::Shape { session, number, shape }) => {
+                    if !self.foreign.contains(&session) {
+                        self.shapes.insert((session, number), Rc::new(prepare_shape(shape)));
+                    }
+                }
+                Ok(Record::Begin(begin)) => self.begin(at, begin),
+                Ok(Record::End(ending)) => self.end(at, &ending),
+                Ok(Record::Note(note)) => self.note(at, note),
+                Err(malformed) => self.damage(at, &malformed.to_string()),
+            }
+        }
+        self.done = self.done.max(end);
+    }
+
+    /// A new epoch begins in the segment at `at`: no process of the one before is alive.
+    pub fn epoch(&mut self, at: Position, end: Position) {
+        let mut dead: Vec<_> = self.open.drain().map(|(_, open)| open).collect();
+        dead.sort_by_key(|open| open.begun);
+        for open in dead {
+            if at >= self.stored {
+                let row = row_of(open, 0, None, Outcome::Interrupted, Some(*b"57P02"));
+                self.rows.push(row);
+            }
+        }
+        self.done = self.done.max(end);
+    }
+
+    /// The journal from `from` to `to` is gone.
+    pub fn gap(&mut self, from: Position, to: Position, reason: &str) {
+        if from >= self.stored {
+            self.system_row("gap", from, &format!("journal positions {from} to {to} are lost: {reason}"));
+        }
+        self.done = self.done.max(to);
+    }
+
+    fn damage(&mut self, at: Position, reason: &str) {
+        if at >= self.stored {
+            self.system_row("damage", at, &format!("journal position {at}: {reason}"));
+        }
+    }
+
+    fn system_row(&mut self, event: &str, at: Position, detail: &str) {
+        let detail = serde_json::json!({ "problem": detail, "position": at }).to_string();
+        self.rows.push(Row {
+            at: self.clock,
+            event: event.as_bytes().to_vec(),
+            session: 0,
+            context: Rc::new(prepare_context(Context { database: self.database, ..Context::default() })),
+            statement: None,
+            outcome: Outcome::Error,
+            sqlstate: None,
+            object: None,
+            detail: Some(detail.into_bytes()),
+        });
+    }
+
+    fn context(&mut self, context: Context) {
+        if context.database == self.database {
+            self.contexts.insert((context.session, context.number), Rc::new(prepare_context(context)));
+        } else {
+            self.foreign.insert(context.session);
+        }
+    }
+
+    fn begin(&mut self, at: Position, begin: Begin) {
+        self.clock = self.clock.max(begin.at);
+        if at < self.resumed || self.foreign.contains(&begin.session) {
+            return;
+        }
+        let context = self.contexts.get(&(begin.session, begin.context)).cloned();
+        let shape = self.shapes.get(&(begin.session, begin.shape)).cloned();
+        match (context, shape) {
+            (Some(context), Some(shape)) => {
+                let key = (begin.session, begin.statement);
+                self.open.insert(key, Open { begun: at, begin, context, shape });
+            }
+            _ => self.damage(at, "a statement refers to what the segment does not explain"),
+        }
+    }
+
+    fn end(&mut self, at: Position, end: &End) {
+        self.clock = self.clock.max(end.at);
+        // An end without a beginning is another database's, or was stored before.
+        let Some(open) = self.open.remove(&(end.session, end.statement)) else { return };
+        if at >= self.stored {
+            let duration = Some(end.at - open.begin.at);
+            let sqlstate = (end.sqlstate != *b"00000").then_some(end.sqlstate);
+            self.rows.push(row_of(open, end.rows, duration, end.outcome, sqlstate));
+        }
+    }
+
+    fn note(&mut self, at: Position, note: Noted) {
+        self.clock = self.clock.max(note.at);
+        if at < self.stored || self.foreign.contains(&note.session) {
+            return;
+        }
+        match self.contexts.get(&(note.session, note.context)).cloned() {
+            Some(context) => self.rows.push(Row {
+                at: note.at,
+                event: note.event,
+                session: note.session,
+                context,
+                statement: None,
+                outcome: note.outcome,
+                sqlstate: note.sqlstate,
+                object: note.object,
+                detail: note.detail,
+            }),
+            None => self.damage(at, "an event refers to what the segment does not explain"),
+        }
+    }
+}
+
+fn row_of(open: Open, rows: u64, duration: Option<i64>, outcome: Outcome, sqlstate: Option<[u8; 5]>) -> Row {
+    Row {
+        at: open.begin.at,
+        event: b"statement".to_vec(),
+        session: open.begin.session,
+        context: open.context,
+        statement: Some(Statement {
+            number: open.begin.statement,
+            parent: open.begin.parent,
+            depth: open.begin.depth,
+            shape: open.shape,
+            parameters: open.begin.parameters,
+            grants: open.begin.grants,
+            rows,
+            duration,
+        }),
+        outcome,
+        sqlstate,
+        object: None,
+        detail: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Class, codec::BeginHead};
+
+    const DATABASE: u32 = 5;
+
+    /// A journal in memory: frames with their positions.
+    #[derive(Default)]
+    struct Tape(Vec<(Position, Vec<u8>)>);
+
+    impl Tape {
+        fn put(&mut self, at: Position, write: impl FnOnce(&mut Vec<u8>)) {
+            let mut payload = Vec::new();
+            write(&mut payload);
+            self.0.push((at, payload));
+        }
+
+        fn begin(&mut self, at: Position, database: u32, session: u64, statement: u32) {
+            self.put(at, |out| {
+                codec::put_context(out, &Context { session, number: 1, database, ..Context::default() });
+                codec::put_shape(out, session, 1, &shape(&format!("select {session}/{statement}")));
+                let head = BeginHead {
+                    session,
+                    statement,
+                    parent: 0,
+                    depth: 0,
+                    context: 1,
+                    shape: 1,
+                    at: at as i64,
+                    grants: &[],
+                };
+                codec::put_begin(out, head, 0, &[]);
+            });
+        }
+
+        fn end(&mut self, at: Position, session: u64, statement: u32) {
+            let end = End { session, statement, at: at as i64, rows: 1, outcome: Outcome::Ok, sqlstate: *b"00000" };
+            self.put(at, |out| codec::put_end(out, &end));
+        }
+
+        /// Reads frames from `from` up to `to` into `merger`.
+        fn play(&self, merger: &mut Merger, to: Position) -> Vec<String> {
+            let from = merger.read_from();
+            for (at, payload) in self.0.iter().filter(|(at, _)| *at >= from && *at < to) {
+                merger.frame(*at, at + 1, payload);
+            }
+            texts(merger)
+        }
+    }
+
+    fn shape(text: &str) -> Shape {
+        Shape {
+            class: Class::Read,
+            command: b"SELECT".to_vec(),
+            text: text.as_bytes().to_vec(),
+            objects: vec![],
+            columns_read: vec![],
+            columns_written: vec![],
+            masked: vec![],
+            revealed: vec![],
+        }
+    }
+
+    fn texts(merger: &mut Merger) -> Vec<String> {
+        let text = |row: &Row| match &row.statement {
+            Some(statement) => {
+                format!("{} {}", String::from_utf8_lossy(&statement.shape.value.text), row.outcome.as_str())
+            }
+            None => String::from_utf8_lossy(&row.event).into_owned(),
+        };
+        merger.take().iter().map(text).collect()
+    }
+
+    fn interleaved() -> Tape {
+        let mut tape = Tape::default();
+        tape.begin(100, DATABASE, 1, 1);
+        tape.begin(110, DATABASE, 2, 1);
+        tape.begin(120, 99, 3, 1);
+        tape.end(130, 2, 1);
+        tape.end(140, 3, 1);
+        tape.begin(150, DATABASE, 2, 2);
+        tape.end(160, 1, 1);
+        tape.end(170, 2, 2);
+        tape
+    }
+
+    #[test]
+    fn statements_become_rows_when_they_end_and_other_databases_are_left_out() {
+        let mut merger = Merger::new(DATABASE, 0, 0);
+        assert_eq!(interleaved().play(&mut merger, 1000), ["select 2/1 ok", "select 1/1 ok", "select 2/2 ok"]);
+        assert_eq!((merger.done(), merger.needed_from()), (171, 171));
+    }
+
+    #[test]
+    fn wherever_the_writer_stops_the_next_one_neither_loses_nor_doubles_a_row() {
+        let tape = interleaved();
+        for stop in 100..=175 {
+            let mut first = Merger::new(DATABASE, 0, 0);
+            let mut got = tape.play(&mut first, stop);
+            let mut second = Merger::new(DATABASE, first.done(), first.needed_from());
+            got.extend(tape.play(&mut second, 1000));
+            assert_eq!(got, ["select 2/1 ok", "select 1/1 ok", "select 2/2 ok"], "stopped at {stop}");
+        }
+    }
+
+    #[test]
+    fn an_open_statement_keeps_its_part_of_the_journal_needed() {
+        let mut merger = Merger::new(DATABASE, 0, 0);
+        interleaved().play(&mut merger, 155);
+        assert_eq!((merger.done(), merger.needed_from()), (151, 100));
+    }
+
+    #[test]
+    fn the_end_of_an_epoch_interrupts_what_was_open_once() {
+        let tape = interleaved();
+        let mut first = Merger::new(DATABASE, 0, 0);
+        tape.play(&mut first, 155);
+        let next = segment::SIZE;
+        first.epoch(next, next + segment::HEADER);
+        assert_eq!(texts(&mut first), ["select 1/1 interrupted", "select 2/2 interrupted"]);
+        // The next writer reads over the same boundary and must not report it again.
+        let mut second = Merger::new(DATABASE, first.done(), 100);
+        tape.play(&mut second, 155);
+        second.epoch(next, next + segment::HEADER);
+        assert_eq!(texts(&mut second), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_lost_or_damaged_becomes_an_event() {
+        let mut merger = Merger::new(DATABASE, 0, 0);
+        merger.frame(64, 72, &[250]);
+        merger.gap(72, 900, "missing");
+        let mut tape = Tape::default();
+        tape.put(1000, |out| {
+            let head =
+                BeginHead { session: 1, statement: 1, parent: 0, depth: 0, context: 7, shape: 7, at: 0, grants: &[] };
+            codec::put_begin(out, head, 0, &[]);
+        });
+        for (at, payload) in &tape.0 {
+            merger.frame(*at, at + 1, payload);
+        }
+        assert_eq!(texts(&mut merger), ["damage", "gap", "damage"]);
+    }
+}

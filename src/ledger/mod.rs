@@ -1,0 +1,21 @@
+//! The ledger: what the journal says, in a table that auditors query and nobody can alter unnoticed.
+//!
+//! Promises: each event is in it exactly once, in the order of completion; each row's hash covers
+//! the row and all before it; SQL cannot change, remove or add rows, nor remove the guards,
+//! whoever asks. Whoever goes below SQL is exposed by [`verify`], given a head kept elsewhere.
+//!
+//! [`merge`] turns frames into rows and [`chain`] into links of the chain, both without a server;
+//! [`writer`] is the life of the background worker, [`table`] its tables, [`guard`] the locks on
+//! the door.
+
+pub mod chain;
+pub mod error;
+pub mod guard;
+pub mod merge;
+pub mod row;
+pub mod sql;
+pub mod table;
+pub mod verify;
+pub mod writer;
+
+pub use error::LedgerError;

@@ -1,0 +1,187 @@
+//! A row of the ledger, and its canonical bytes.
+//!
+//! The canonical bytes are what the chain hashes. They are defined over the table's columns in
+//! their order, the hash excepted, by type alone; see `docs/ledger-format.md`. The encoding is
+//! version 1 and frozen: a new one gets a new number, and old rows keep theirs.
+
+use crate::event::{Context, Outcome, Shape, Text};
+use std::rc::Rc;
+
+/// First byte of every row's canonical bytes.
+pub const VERSION: u8 = 1;
+
+const NULL: u8 = 0;
+const INTEGER: u8 = 1;
+const TEXT: u8 = 2;
+const TEXT_ARRAY: u8 = 3;
+const INTEGER_ARRAY: u8 = 4;
+
+/// Appends the canonical form of a NULL.
+pub fn put_null(out: &mut Vec<u8>) {
+    out.push(NULL);
+}
+
+/// Appends the canonical form of a smallint, integer, bigint or timestamptz.
+pub fn put_integer(out: &mut Vec<u8>, value: i64) {
+    out.push(INTEGER);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+/// Appends the canonical form of a text.
+pub fn put_text(out: &mut Vec<u8>, value: &[u8]) {
+    out.push(TEXT);
+    out.extend_from_slice(&(value.len() as u32).to_le_bytes());
+    out.extend_from_slice(value);
+}
+
+/// Appends the canonical form of a text[].
+pub fn put_texts<'a>(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = Option<&'a [u8]>>) {
+    out.push(TEXT_ARRAY);
+    out.extend_from_slice(&(values.len() as u32).to_le_bytes());
+    for value in values {
+        match value {
+            Some(value) => put_text(out, value),
+            None => put_null(out),
+        }
+    }
+}
+
+/// Appends the canonical form of a bigint[].
+pub fn put_integers(out: &mut Vec<u8>, values: &[i64]) {
+    out.push(INTEGER_ARRAY);
+    out.extend_from_slice(&(values.len() as u32).to_le_bytes());
+    for value in values {
+        out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+fn put_optional(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    match value {
+        Some(value) => put_text(out, value),
+        None => put_null(out),
+    }
+}
+
+/// An empty list is NULL in the table.
+fn put_list(out: &mut Vec<u8>, values: &[Text]) {
+    if values.is_empty() {
+        put_null(out);
+    } else {
+        put_texts(out, values.iter().map(|value| Some(value.as_slice())));
+    }
+}
+
+/// Something that many rows share, with its canonical bytes made once.
+#[derive(Debug)]
+pub struct Prepared<T> {
+    pub value: T,
+    pub canonical: Vec<u8>,
+}
+
+/// The columns `pid` to `application`.
+pub fn prepare_context(value: Context) -> Prepared<Context> {
+    let mut canonical = Vec::with_capacity(128);
+    let person = value.person.as_ref();
+    put_integer(&mut canonical, i64::from(value.pid));
+    put_optional(&mut canonical, person.map(|p| p.issuer.as_bytes()));
+    put_optional(&mut canonical, person.map(|p| p.user_id.as_bytes()));
+    put_optional(&mut canonical, person.and_then(|p| p.email.as_deref()).map(str::as_bytes));
+    put_optional(&mut canonical, person.and_then(|p| p.token_id.as_deref()).map(str::as_bytes));
+    put_text(&mut canonical, &value.session_role);
+    put_text(&mut canonical, &value.role);
+    put_optional(&mut canonical, value.client_address.as_deref());
+    put_text(&mut canonical, &value.application);
+    Prepared { value, canonical }
+}
+
+/// The columns `class` to `query`.
+pub fn prepare_shape(value: Shape) -> Prepared<Shape> {
+    let mut canonical = Vec::with_capacity(256);
+    put_text(&mut canonical, value.class.as_str().as_bytes());
+    put_text(&mut canonical, &value.command);
+    for list in [&value.objects, &value.columns_read, &value.columns_written, &value.masked, &value.revealed] {
+        put_list(&mut canonical, list);
+    }
+    put_text(&mut canonical, &value.text);
+    Prepared { value, canonical }
+}
+
+/// What a row without a statement has in the columns `class` to `query`.
+const NO_SHAPE: [u8; 8] = [NULL; 8];
+
+/// The part of a row that only statements have.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    pub number: u32,
+    pub parent: u32,
+    pub depth: u16,
+    pub shape: Rc<Prepared<Shape>>,
+    pub parameters: Vec<Option<Text>>,
+    pub grants: Vec<i64>,
+    pub rows: u64,
+    /// Microseconds; absent if the end was not seen.
+    pub duration: Option<i64>,
+}
+
+/// One row, but for its number and hash.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub at: i64,
+    pub event: Text,
+    pub session: u64,
+    pub context: Rc<Prepared<Context>>,
+    pub statement: Option<Statement>,
+    pub outcome: Outcome,
+    pub sqlstate: Option<[u8; 5]>,
+    pub object: Option<Text>,
+    pub detail: Option<Text>,
+}
+
+/// A session's name as in the ledger: what log_line_prefix shows for %c.
+pub fn session_name(session: u64) -> String {
+    format!("{:x}.{:x}", session >> 32, session as u32)
+}
+
+impl Row {
+    /// Appends the canonical bytes of the row numbered `seq`.
+    pub fn put_canonical(&self, out: &mut Vec<u8>, seq: i64) {
+        out.push(VERSION);
+        put_integer(out, seq);
+        put_integer(out, self.at);
+        put_text(out, &self.event);
+        put_text(out, session_name(self.session).as_bytes());
+        match &self.statement {
+            Some(statement) => {
+                put_integer(out, i64::from(statement.number));
+                if statement.parent == 0 { put_null(out) } else { put_integer(out, i64::from(statement.parent)) }
+                put_integer(out, i64::from(statement.depth));
+            }
+            None => out.extend_from_slice(&[NULL; 3]),
+        }
+        out.extend_from_slice(&self.context.canonical);
+        match &self.statement {
+            Some(statement) => {
+                out.extend_from_slice(&statement.shape.canonical);
+                if statement.parameters.is_empty() {
+                    put_null(out);
+                } else {
+                    put_texts(out, statement.parameters.iter().map(Option::as_deref));
+                }
+                if statement.grants.is_empty() { put_null(out) } else { put_integers(out, &statement.grants) }
+                put_integer(out, statement.rows as i64);
+                match statement.duration {
+                    Some(duration) => put_integer(out, duration),
+                    None => put_null(out),
+                }
+            }
+            None => {
+                out.extend_from_slice(&NO_SHAPE);
+                out.extend_from_slice(&[NULL; 4]);
+            }
+        }
+        put_text(out, self.outcome.as_str().as_bytes());
+        put_optional(out, self.sqlstate.as_ref().map(|code| &code[..]));
+        put_optional(out, self.object.as_deref());
+        put_optional(out, self.detail.as_deref());
+    }
+}

@@ -1,0 +1,72 @@
+//! The ledger's functions, as SQL sees them.
+
+use super::verify::{self, Checkpoint};
+use super::{table, writer};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use pgrx::JsonB;
+
+type ReportRow = (bool, i64, i64, i64, Option<i64>, Option<String>, Vec<u8>);
+
+#[pg_extern(sql = false)]
+fn ledger_verify(
+    from_seq: Option<i64>,
+    to_seq: Option<i64>,
+    against: Option<JsonB>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(ok, bool),
+            name!(rows, i64),
+            name!(from_seq, i64),
+            name!(to_seq, i64),
+            name!(first_bad, Option<i64>),
+            name!(problem, Option<String>),
+            name!(head_hash, Vec<u8>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let against = against.map(|json| Checkpoint::from_json(&json.0)).transpose()?;
+    let found = verify::verify(from_seq, to_seq, against)?;
+    let row: ReportRow = (
+        found.problem.is_none(),
+        found.rows,
+        found.from_seq,
+        found.to_seq,
+        found.first_bad,
+        found.problem,
+        found.head.to_vec(),
+    );
+    Ok(TableIterator::once(row))
+}
+
+#[pg_extern(sql = false)]
+fn ledger_sync(timeout: pgrx::datum::Interval) -> Result<(), ErrorReport> {
+    Ok(writer::sync(timeout.as_micros())?)
+}
+
+#[pg_extern(sql = false)]
+fn ledger_checkpoint() -> Result<JsonB, ErrorReport> {
+    let progress = table::Progress::load(&table::Tables::require()?)?;
+    Ok(JsonB(serde_json::json!({ "seq": progress.head.seq, "hash": hex::encode(progress.head.hash) })))
+}
+
+/// Name of this journal, for the first row of audit.chain.
+#[pg_extern(sql = false)]
+fn journal_name() -> Result<Vec<u8>, ErrorReport> {
+    Ok(writer::journal_name()?.to_vec())
+}
+
+/// End of the journal, for the first row of audit.chain.
+#[pg_extern(sql = false)]
+fn journal_position() -> Result<i64, ErrorReport> {
+    Ok(writer::journal_position()?)
+}
+
+/// Gives this database a ledger writer when the transaction has committed.
+#[pg_extern(sql = false)]
+fn start_ledger_writer() -> Result<(), ErrorReport> {
+    Ok(writer::want()?)
+}

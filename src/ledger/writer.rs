@@ -1,0 +1,305 @@
+//! The life of a ledger writer: read the journal, append to the ledger, sleep.
+//!
+//! One process per database that has the extension, started by the launcher (`workers.rs`). It
+//! exempts itself from recording, or it would feed itself for ever. Its commits need no flush:
+//! rows and position are stored together, so what a crash takes back is read again. A part of the
+//! journal is removed only when no ledger needs it, not even after losing unflushed commits.
+
+use super::merge::Merger;
+use super::table::{self, Images, Progress, Tables};
+use super::{LedgerError, row};
+use crate::error::ServerError;
+use crate::journal::writer::ensure_allocated;
+use crate::journal::{self, Cursor, Next, Position, segment};
+use crate::pg::scope::Internal;
+use crate::pg::shared::{self, Shared, WriterSlot, WriterState};
+use crate::pg::{session, worker};
+use crate::trail;
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Rows that go into one transaction.
+const BATCH: usize = 4096;
+/// How long to collect before the next batch: a compromise between lag and cost.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Rounds without work before going to sleep for good.
+const IDLE_ROUNDS: u32 = 10;
+
+thread_local! {
+    static SLOT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+fn own_slot() -> Option<&'static WriterSlot> {
+    Some(&shared::get()?.writers[SLOT.get()?])
+}
+
+/// The writer of slot number `index`, from its first to its last breath.
+pub fn run(index: usize) {
+    SLOT.set(Some(index));
+    let (Some(memory), Some(slot)) = (shared::get(), own_slot()) else { return };
+    slot.register();
+    worker::at_exit(|| {
+        // Whoever ended on purpose has cleared SLOT before.
+        if let Some(slot) = own_slot() {
+            slot.unregister();
+            if slot.state() != WriterState::Paused {
+                slot.set_state(WriterState::Failed);
+            }
+        }
+        if let Some(memory) = shared::get() {
+            memory.wake_launcher();
+        }
+    });
+    worker::connect(Some(slot.database.load(Ordering::Acquire).into()));
+    worker::commit_lazily();
+    let _internal = Internal::enter();
+    match Writer::start(memory, slot).and_then(|writer| writer.map_or(Ok(()), Writer::work)) {
+        Ok(()) => {
+            // The extension is not here (any more), or the server stops.
+            SLOT.set(None);
+            slot.unregister();
+            if slot.state() != WriterState::Paused {
+                slot.free();
+            }
+        }
+        Err(error) => pgrx::warning!("pg_custodian: ledger writer of database {}: {error}", session::database()),
+    }
+}
+
+struct Writer {
+    memory: &'static Shared,
+    journal: &'static journal::Shared,
+    slot: &'static WriterSlot,
+    directory: PathBuf,
+    cursor: Cursor,
+    merger: Merger,
+    progress: Progress,
+    images: Images,
+    /// What may be removed once the log is on disk up to the second number.
+    released: Option<(Position, u64)>,
+}
+
+impl Writer {
+    /// Finds out where to go on; `None` if the extension is not installed in this database.
+    fn start(memory: &'static Shared, slot: &'static WriterSlot) -> Result<Option<Self>, LedgerError> {
+        let Some(tables) = worker::transaction(Tables::find) else { return Ok(None) };
+        while session::in_recovery() {
+            // A standby's ledger is the primary's: nothing to write until it is promoted.
+            worker::sleep(Some(Duration::from_secs(1)));
+            if worker::shall_end() {
+                return Ok(None);
+            }
+        }
+        let journal = require_journal()?;
+        let directory = trail::directory();
+        let mut progress = worker::transaction(|| Progress::load(&tables))?;
+        let mut moved = None;
+        if progress.journal != journal.journal() {
+            // Restored elsewhere, or upgraded: the old journal is not to be had any more.
+            let first = segment::list(&directory)?.first().map_or(journal.reserved(), |n| n * segment::SIZE);
+            moved = Some(progress.position);
+            progress.journal = journal.journal();
+            (progress.position, progress.needed_from) = (first, first);
+        }
+        if progress.position > journal.reserved() {
+            let reason = format!(
+                "it is at {}, the journal ends at {}",
+                progress.position,
+                journal.reserved()
+            );
+            return Err(LedgerError::Misplaced { reason });
+        }
+        let mut merger = Merger::new(session::database().to_u32(), progress.position, progress.needed_from);
+        if let Some(old) = moved {
+            merger.gap(progress.position, progress.position, &format!("the ledger was at {old} of another journal"));
+        }
+        let cursor = Cursor::new(&directory, merger.read_from(), 0);
+        slot.position.store(progress.position, Ordering::Release);
+        slot.needed_from.store(progress.needed_from, Ordering::Release);
+        slot.rows.store(progress.head.seq as u64, Ordering::Release);
+        slot.set_state(WriterState::Running);
+        let images = Images::default();
+        Ok(Some(Self { memory, journal, slot, directory, cursor, merger, progress, images, released: None }))
+    }
+
+    fn work(mut self) -> Result<(), LedgerError> {
+        let mut idle = 0;
+        while !worker::shall_end() {
+            self.keep_room()?;
+            let before = self.merger.done();
+            let full = self.read()?;
+            if !self.store()? {
+                return Ok(());
+            }
+            self.release()?;
+            if full {
+                continue;
+            }
+            idle = if self.merger.done() == before { idle + 1 } else { 0 };
+            self.rest(idle);
+        }
+        Ok(())
+    }
+
+    /// One segment more than needed now, so that backends do not have to make it.
+    fn keep_room(&self) -> Result<(), LedgerError> {
+        let journal = self.journal;
+        // Nobody makes segments ahead of a journal that nobody writes to.
+        if journal.reserved() > journal.epoch_start() && journal.allocated() < journal.reserved() + segment::SIZE {
+            ensure_allocated(&self.directory, journal, journal.reserved() + segment::SIZE)?;
+        }
+        Ok(())
+    }
+
+    /// Merges until a batch is full, which it returns, or the journal has no more.
+    fn read(&mut self) -> Result<bool, LedgerError> {
+        while self.merger.pending() < BATCH {
+            match self.cursor.next(self.journal)? {
+                Next::Frame { at, end, payload } => self.merger.frame(at, end, payload),
+                Next::Epoch { at, .. } => self.merger.epoch(at, at + segment::HEADER),
+                Next::Gap { from, to, reason } => {
+                    pgrx::warning!("pg_custodian: audit journal from {from} to {to} is lost: {reason}");
+                    self.merger.gap(from, to, &reason);
+                }
+                Next::Wait => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Stores rows and position in one transaction. Returns false if the ledger is gone.
+    fn store(&mut self) -> Result<bool, LedgerError> {
+        let rows: Vec<row::Row> = self.merger.take();
+        let progress = Progress {
+            position: self.merger.done(),
+            needed_from: self.merger.needed_from(),
+            ..self.progress
+        };
+        // Positions alone are worth a transaction only now and then.
+        let far = progress.needed_from / segment::SIZE > self.progress.needed_from / segment::SIZE;
+        if rows.is_empty() && !far {
+            self.slot.position.store(progress.position, Ordering::Release);
+            return Ok(true);
+        }
+        let images = &mut self.images;
+        let stored = worker::transaction(|| {
+            let Some(tables) = Tables::find() else { return Ok(None) };
+            let head = table::append(&tables, progress.head, &rows, images)?;
+            let progress = Progress { head, ..progress };
+            progress.store(&tables)?;
+            Ok::<_, LedgerError>(Some(progress))
+        })?;
+        let Some(stored) = stored else { return Ok(false) };
+        self.progress = stored;
+        self.released = Some((stored.needed_from, worker::last_commit()));
+        self.slot.rows.store(stored.head.seq as u64, Ordering::Release);
+        self.slot.position.store(stored.position, Ordering::Release);
+        Ok(true)
+    }
+
+    /// Removes segments that no ledger needs any more.
+    fn release(&mut self) -> Result<(), LedgerError> {
+        let Some((position, commit)) = self.released else { return Ok(()) };
+        if !worker::is_flushed(commit) {
+            return Ok(());
+        }
+        self.released = None;
+        self.slot.needed_from.store(position, Ordering::Release);
+        let Some(needed) = self.memory.journal_needed_from() else { return Ok(()) };
+        // The newest segment stays for ever: numbers must not run backwards.
+        let end = (needed / segment::SIZE).min(self.journal.reserved() / segment::SIZE);
+        for number in segment::list(&self.directory)?.into_iter().take_while(|number| *number < end) {
+            segment::remove(&self.directory, number)?;
+        }
+        Ok(())
+    }
+
+    fn rest(&mut self, idle: u32) {
+        if idle < IDLE_ROUNDS || self.released.is_some() {
+            return worker::sleep(Some(PAUSE));
+        }
+        // Whoever appends from here on wakes us; what was appended before, the second look sees.
+        self.slot.about_to_sleep();
+        if self.cursor.position() >= self.journal.reserved() {
+            worker::sleep(None);
+        }
+        self.slot.awake();
+    }
+}
+
+/// Waits until the ledger has what is in the journal now, for at most `timeout` microseconds.
+pub fn sync(timeout: i128) -> Result<(), LedgerError> {
+    let memory = shared::require()?;
+    Tables::require()?;
+    if session::in_recovery() {
+        return Err(LedgerError::BadArgument("a standby has no ledger of its own".into()));
+    }
+    let timeout = u64::try_from(timeout)
+        .map(Duration::from_micros)
+        .map_err(|_| LedgerError::BadArgument("timeout must not be negative".into()))?;
+    let (start, target) = (Instant::now(), require_journal()?.reserved());
+    let database = session::database().to_u32();
+    loop {
+        match memory.writer_of(database) {
+            Some(slot) if slot.position.load(Ordering::Acquire) >= target => return Ok(()),
+            Some(slot) => slot.wake(),
+            None => memory.wake_launcher(),
+        }
+        if start.elapsed() >= timeout {
+            return Err(LedgerError::NotCaughtUp(format!("{} s", timeout.as_secs_f64())));
+        }
+        worker::sleep(Some(Duration::from_millis(5)));
+    }
+}
+
+/// The journal, running.
+fn require_journal() -> Result<&'static journal::Shared, LedgerError> {
+    shared::preloaded()?;
+    let journal = trail::journal().ok_or(ServerError::NotPreloaded)?;
+    journal.started()?;
+    Ok(journal)
+}
+
+/// The journal's random name.
+pub fn journal_name() -> Result<[u8; 16], LedgerError> {
+    Ok(require_journal()?.journal())
+}
+
+/// Where the journal ends.
+pub fn journal_position() -> Result<i64, LedgerError> {
+    Ok(require_journal()?.reserved() as i64)
+}
+
+/// Asks for a writer for this database, to be started when the transaction has ended.
+///
+/// The slot is taken at once, so that nobody removes the part of the journal that it will need.
+pub fn want() -> Result<(), LedgerError> {
+    let memory = shared::require()?;
+    memory.take_writer_slot(session::database().to_u32(), require_journal()?.reserved());
+    crate::pg::transaction::wake_launcher_at_end();
+    Ok(())
+}
+
+/// Makes the writer leave a database that is to be dropped, copied or renamed.
+pub fn pause(database: u32) {
+    let Some(slot) = shared::get().and_then(|memory| memory.writer_of(database)) else { return };
+    slot.set_state(WriterState::Paused);
+    let start = Instant::now();
+    while slot.pid.load(Ordering::Acquire) != 0 && start.elapsed() < Duration::from_secs(5) {
+        worker::terminate(slot.pid.load(Ordering::Acquire));
+        worker::sleep(Some(Duration::from_millis(5)));
+    }
+}
+
+/// The database is there again, or gone: the launcher finds out.
+pub fn resume() {
+    let Some(memory) = shared::get() else { return };
+    for slot in &memory.writers {
+        if slot.database.load(Ordering::Acquire) != 0 && slot.state() == WriterState::Paused {
+            slot.set_state(WriterState::Wanted);
+        }
+    }
+    memory.wake_launcher();
+}

@@ -1,0 +1,377 @@
+//! The SQL of masking: `mask.policy`, `mask.generated_view`, and the catalogs for what they are about.
+
+use crate::access::object::{identifier, literal};
+use crate::error::ServerError;
+use crate::masking::MaskError;
+use crate::masking::spec::Masking;
+use crate::masking::view::{Shown, quoted};
+use crate::pg::catalog;
+use pgrx::pg_sys::Oid;
+use pgrx::spi::SpiClient;
+
+/// One change of policies at a time: views are made of what was read.
+pub fn lock(client: &mut SpiClient<'_>) -> Result<(), MaskError> {
+    client.update("LOCK TABLE mask.policy IN SHARE ROW EXCLUSIVE MODE", None, &[])?;
+    Ok(())
+}
+
+/// A table that can be masked.
+pub struct Table {
+    pub oid: Oid,
+    pub schema: String,
+    pub table: String,
+    pub row_security: bool,
+}
+
+impl Table {
+    /// `schema.table`, as people write it.
+    pub fn name(&self) -> String {
+        format!("{}.{}", identifier(&self.schema), identifier(&self.table))
+    }
+
+    /// `schema.table.column`
+    pub fn column_name(&self, column: &str) -> String {
+        format!("{}.{}", self.name(), identifier(column))
+    }
+}
+
+/// Finds the table, if it is one whose columns can be masked.
+pub fn table(client: &SpiClient<'_>, relation: Oid) -> Result<Table, MaskError> {
+    let found = client.select(
+        "SELECT n.nspname::text, c.relname::text, c.relkind IN ('r', 'p', 'f'), c.relpersistence = 't', \
+             n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast', 'custodian', 'access', 'mask', \
+                           'masked', 'audit'), \
+             c.relrowsecurity \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+        Some(1),
+        &[relation.into()],
+    )?;
+    let mut found = found.into_iter();
+    let row = found.next().ok_or(MaskError::UnknownRelation(relation))?;
+    let needed = ServerError::UnexpectedNull("pg_class");
+    let (Some(schema), Some(table)) = (row.get(1)?, row.get(2)?) else { return Err(needed.into()) };
+    let is = |column: usize| row.get::<bool>(column).map(|value| value == Some(true));
+    let table = Table { oid: relation, schema, table, row_security: is(6)? };
+    if is(5)? {
+        Err(MaskError::SystemTable(table.name()))
+    } else if !is(3)? {
+        Err(MaskError::NotATable(table.name()))
+    } else if is(4)? {
+        Err(MaskError::TemporaryTable(table.name()))
+    } else {
+        Ok(table)
+    }
+}
+
+/// A column, as [`super::policy`] needs it.
+pub struct Column {
+    pub attnum: i16,
+    pub type_name: String,
+    /// Whether every text is a value of its type, shortened perhaps.
+    pub holds_text: bool,
+}
+
+/// Columns with the types below their domains. citext is an extension's: it is known by name, in
+/// whichever schema, and its values are texts.
+const COLUMNS: &str = "WITH RECURSIVE peeled AS ( \
+         SELECT a.attnum, a.attname, a.atttypid, a.atttypmod, a.atttypid AS base, a.atttypmod AS basemod \
+         FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND NOT a.attisdropped \
+       UNION ALL \
+         SELECT p.attnum, p.attname, p.atttypid, p.atttypmod, t.typbasetype, \
+             CASE WHEN p.basemod = -1 THEN t.typtypmod ELSE p.basemod END \
+         FROM peeled p JOIN pg_catalog.pg_type t ON t.oid = p.base WHERE t.typtype = 'd') \
+     SELECT p.attnum, p.attname::text AS name, pg_catalog.format_type(p.atttypid, p.atttypmod) AS type, \
+         pg_catalog.format_type(p.base, p.basemod) AS base_type, \
+         p.base IN ('text'::pg_catalog.regtype, 'varchar'::pg_catalog.regtype, 'bpchar'::pg_catalog.regtype, \
+                    'name'::pg_catalog.regtype) OR t.typname = 'citext' AND t.typtype = 'b' AS holds_text, \
+         y.id AS policy, y.masking \
+     FROM peeled p JOIN pg_catalog.pg_type t ON t.oid = p.base AND t.typtype <> 'd' \
+         LEFT JOIN mask.policy y ON y.relation = $1 AND y.attnum = p.attnum ";
+
+/// Finds a column of a table by its name.
+pub fn column(client: &SpiClient<'_>, table: &Table, name: &str) -> Result<Column, MaskError> {
+    let found = client.select(
+        &format!("{COLUMNS} WHERE p.attname = $2::pg_catalog.name"),
+        Some(1),
+        &[table.oid.into(), name.into()],
+    )?;
+    let mut found = found.into_iter();
+    let Some(row) = found.next() else {
+        return Err(MaskError::UnknownColumn { relation: table.name(), column: name.to_owned() });
+    };
+    let needed = || ServerError::UnexpectedNull("pg_attribute");
+    let attnum = row.get::<i16>(1)?.ok_or_else(needed)?;
+    if attnum < 1 {
+        return Err(MaskError::SystemColumn(name.to_owned()));
+    }
+    let type_name = row.get(3)?.ok_or_else(needed)?;
+    Ok(Column { attnum, type_name, holds_text: row.get(5)? == Some(true) })
+}
+
+/// A column, as [`super::view`] needs it.
+pub struct ViewColumn {
+    pub name: String,
+    pub type_name: String,
+    pub base_type_name: String,
+    pub holds_text: bool,
+    pub policy: Option<i64>,
+    pub masking: Option<String>,
+}
+
+/// All columns of a table with their policies, in order. The policies' column names are brought up
+/// to date on the way.
+pub fn columns(client: &mut SpiClient<'_>, relation: Oid) -> Result<Vec<ViewColumn>, MaskError> {
+    client.update(
+        "UPDATE mask.policy y SET column_name = a.attname::text FROM pg_catalog.pg_attribute a \
+         WHERE y.relation = $1 AND a.attrelid = $1 AND a.attnum = y.attnum AND NOT a.attisdropped \
+             AND y.column_name <> a.attname::text",
+        None,
+        &[relation.into()],
+    )?;
+    let found =
+        client.select(&format!("{COLUMNS} WHERE p.attnum > 0 ORDER BY p.attnum"), None, &[relation.into()])?;
+    let mut columns = Vec::with_capacity(found.len());
+    for row in found {
+        let (Some(name), Some(type_name), Some(base_type_name)) = (row.get(2)?, row.get(3)?, row.get(4)?) else {
+            return Err(ServerError::UnexpectedNull("pg_attribute").into());
+        };
+        let (holds_text, policy, masking) = (row.get(5)? == Some(true), row.get(6)?, row.get(7)?);
+        columns.push(ViewColumn { name, type_name, base_type_name, holds_text, policy, masking });
+    }
+    Ok(columns)
+}
+
+/// A policy to be filed.
+pub struct NewPolicy<'a> {
+    pub relation: Oid,
+    pub attnum: i16,
+    pub column: &'a str,
+    pub masking: &'a Masking,
+    pub reveal_to: &'a [String],
+}
+
+/// Files a policy in place of the column's former one, under whose id it stays.
+pub fn put_policy(client: &mut SpiClient<'_>, policy: &NewPolicy<'_>) -> Result<i64, MaskError> {
+    let by = crate::identity::session::current().map(|person| person.user_id.clone());
+    let row = client.update(
+        "INSERT INTO mask.policy AS y (relation, attnum, column_name, masking, reveal_to, created_by, \
+             created_by_role) \
+         VALUES ($1, $2, $3, $4, $5, $6, session_user) \
+         ON CONFLICT (relation, attnum) DO UPDATE SET column_name = excluded.column_name, \
+             masking = excluded.masking, reveal_to = excluded.reveal_to, created_at = excluded.created_at, \
+             created_by = excluded.created_by, created_by_role = excluded.created_by_role \
+         RETURNING y.id",
+        Some(1),
+        &[
+            policy.relation.into(),
+            policy.attnum.into(),
+            policy.column.into(),
+            policy.masking.to_string().into(),
+            policy.reveal_to.to_vec().into(),
+            by.into(),
+        ],
+    )?;
+    row.first().get_one()?.ok_or(MaskError::Server(ServerError::UnexpectedNull("policy.id")))
+}
+
+/// Removes the policy of a column and returns its id, if it had one.
+pub fn delete_policy(client: &mut SpiClient<'_>, relation: Oid, attnum: i16) -> Result<Option<i64>, MaskError> {
+    let row = client.update(
+        "DELETE FROM mask.policy WHERE relation = $1 AND attnum = $2 RETURNING id",
+        Some(1),
+        &[relation.into(), attnum.into()],
+    )?;
+    if row.is_empty() { Ok(None) } else { Ok(row.first().get_one()?) }
+}
+
+/// What has the name in schema `masked` already.
+pub struct Existing {
+    pub oid: Oid,
+    /// The table it is the generated view of, and that table's name.
+    pub shows: Option<Oid>,
+    pub shows_name: Option<String>,
+    /// Names and types of its columns.
+    pub columns: Vec<(String, String)>,
+}
+
+pub fn relation_in_masked(client: &SpiClient<'_>, name: &str) -> Result<Option<Existing>, MaskError> {
+    let found = client.select(
+        "SELECT c.oid, g.relation::pg_catalog.oid, g.relation::text FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+             LEFT JOIN mask.generated_view g ON g.view = c.oid \
+         WHERE n.nspname = 'masked' AND c.relname = $1::pg_catalog.name",
+        Some(1),
+        &[name.into()],
+    )?;
+    let mut found = found.into_iter();
+    let Some(row) = found.next() else { return Ok(None) };
+    let oid: Oid = row.get(1)?.ok_or(ServerError::UnexpectedNull("pg_class.oid"))?;
+    let (shows, shows_name) = (row.get(2)?, row.get(3)?);
+    let mut columns = Vec::new();
+    for row in client.select(
+        "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute \
+         WHERE attrelid = $1 AND attnum > 0 ORDER BY attnum",
+        None,
+        &[oid.into()],
+    )? {
+        if let (Some(name), Some(type_name)) = (row.get(1)?, row.get(2)?) {
+            columns.push((name, type_name));
+        }
+    }
+    Ok(Some(Existing { oid, shows, shows_name, columns }))
+}
+
+/// The generated view of a table.
+pub fn view_of(client: &SpiClient<'_>, relation: Oid) -> Result<Option<Oid>, MaskError> {
+    let found = client.select(
+        "SELECT g.view::pg_catalog.oid FROM mask.generated_view g \
+             JOIN pg_catalog.pg_class c ON c.oid = g.view WHERE g.relation = $1",
+        Some(1),
+        &[relation.into()],
+    )?;
+    if found.is_empty() { Ok(None) } else { Ok(found.first().get_one()?) }
+}
+
+/// Forgets views that somebody dropped.
+pub fn forget_dropped_views(client: &mut SpiClient<'_>) -> Result<(), MaskError> {
+    client.update(
+        "DELETE FROM mask.generated_view g \
+         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = g.view AND c.relkind = 'v')",
+        None,
+        &[],
+    )?;
+    Ok(())
+}
+
+/// Remembers that `view` shows `relation`.
+pub fn put_view(client: &mut SpiClient<'_>, view: Oid, relation: Oid) -> Result<(), MaskError> {
+    client.update("DELETE FROM mask.generated_view WHERE relation = $1", None, &[relation.into()])?;
+    client.update(
+        "INSERT INTO mask.generated_view (view, relation) VALUES ($1, $2)",
+        None,
+        &[view.into(), relation.into()],
+    )?;
+    Ok(())
+}
+
+/// A right on a view that must outlive the view's making anew.
+pub struct Right {
+    privilege: String,
+    /// NULL stands for PUBLIC.
+    grantee: Option<String>,
+    column: Option<String>,
+    grantable: bool,
+}
+
+/// The rights others have on a view and its columns.
+pub fn rights_on(client: &SpiClient<'_>, view: Oid) -> Result<Vec<Right>, MaskError> {
+    let found = client.select(
+        "SELECT x.privilege_type, r.rolname::text, o.attname, x.is_grantable FROM ( \
+             SELECT c.oid, c.relowner, NULL::text AS attname, c.relacl AS acl FROM pg_catalog.pg_class c \
+             UNION ALL \
+             SELECT c.oid, c.relowner, a.attname::text, a.attacl FROM pg_catalog.pg_class c \
+                 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid) o \
+             CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) x \
+             LEFT JOIN pg_catalog.pg_roles r ON r.oid = x.grantee \
+         WHERE o.oid = $1 AND x.grantee <> o.relowner AND (x.grantee = 0 OR r.oid IS NOT NULL)",
+        None,
+        &[view.into()],
+    )?;
+    let mut rights = Vec::with_capacity(found.len());
+    for row in found {
+        let privilege = row.get(1)?.ok_or(ServerError::UnexpectedNull("aclexplode"))?;
+        let (grantee, column, grantable) = (row.get(2)?, row.get(3)?, row.get(4)? == Some(true));
+        rights.push(Right { privilege, grantee, column, grantable });
+    }
+    Ok(rights)
+}
+
+/// Gives rights back on a view that was made anew; those on columns that are gone end with them.
+pub fn give_rights(
+    client: &mut SpiClient<'_>,
+    view: &str,
+    rights: &[Right],
+    columns: &[Shown<'_>],
+) -> Result<(), MaskError> {
+    for right in rights {
+        let on = match &right.column {
+            Some(column) if columns.iter().any(|shown| shown.name == column) => format!(" ({})", quoted(column)),
+            Some(_) => continue,
+            None => String::new(),
+        };
+        client.update(
+            &format!(
+                "GRANT {}{on} ON masked.{} TO {}{}",
+                right.privilege,
+                quoted(view),
+                right.grantee.as_deref().map_or("PUBLIC".to_owned(), quoted),
+                if right.grantable { " WITH GRANT OPTION" } else { "" }
+            ),
+            None,
+            &[],
+        )?;
+    }
+    Ok(())
+}
+
+/// Drops a generated view; what others built on it keeps it, with PostgreSQL's own error.
+pub fn drop_view(client: &mut SpiClient<'_>, view: Oid) -> Result<(), MaskError> {
+    if let Some((schema, name)) = catalog::relation_name(view) {
+        client.update(&format!("DROP VIEW {}.{}", quoted(&schema), quoted(&name)), None, &[])?;
+    }
+    Ok(())
+}
+
+/// Makes or replaces the view and returns its OID.
+pub fn create_view(client: &mut SpiClient<'_>, table: &Table, columns: &[Shown<'_>]) -> Result<Oid, MaskError> {
+    client.update(&definition(table, columns), None, &[])?;
+    let view = quoted(&table.table);
+    let comment = format!(
+        "{} as people may see it: protected columns are masked for everybody to whom they are not revealed. \
+         Give a role access by GRANT SELECT ON masked.{} TO role, and none to the table.",
+        table.name(),
+        identifier(&table.table)
+    );
+    client.update(&format!("COMMENT ON VIEW masked.{view} IS {}", literal(&comment)), None, &[])?;
+    let found = client.select(
+        "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = 'masked' AND c.relname = $1::pg_catalog.name",
+        Some(1),
+        &[table.table.as_str().into()],
+    )?;
+    found.first().get_one()?.ok_or(MaskError::Server(ServerError::UnexpectedNull("pg_class.oid")))
+}
+
+fn definition(table: &Table, columns: &[Shown<'_>]) -> String {
+    let list: Vec<String> =
+        columns.iter().map(|column| format!("{} AS {}", column.expression(), quoted(column.name))).collect();
+    format!(
+        "CREATE OR REPLACE VIEW masked.{} WITH (security_barrier = true) AS SELECT {} FROM {}.{} AS t",
+        quoted(&table.table),
+        list.join(", "),
+        quoted(&table.schema),
+        quoted(&table.table)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_view_is_a_barrier_and_hostile_names_stay_names() {
+        let table =
+            Table { oid: Oid::INVALID, schema: "a b".into(), table: "x\"; DROP".into(), row_security: false };
+        let columns = [
+            Shown { name: "id", type_name: "bigint", masked: None },
+            Shown { name: "e", type_name: "text", masked: Some((3, Masking::Email)) },
+        ];
+        assert_eq!(
+            definition(&table, &columns),
+            "CREATE OR REPLACE VIEW masked.\"x\"\"; DROP\" WITH (security_barrier = true) AS SELECT t.\"id\" AS \"id\", \
+             CASE WHEN mask.reveals(3) THEN t.\"e\"::text ELSE mask.email(t.\"e\"::pg_catalog.text)::text END AS \"e\" \
+             FROM \"a b\".\"x\"\"; DROP\" AS t"
+        );
+        assert_eq!(table.column_name("Email"), "\"a b\".\"x\"\"; DROP\".\"Email\"");
+    }
+}

@@ -1,0 +1,321 @@
+//! Reading catalogs and our own small tables from where SQL cannot run: inside hooks.
+
+use crate::error::ServerError;
+use pgrx::FromDatum;
+use pgrx::memcxt::PgMemoryContexts;
+use pgrx::pg_sys::{self, AsPgCStr, Oid};
+use std::ffi::{CStr, CString};
+
+// Catalogs that pgrx's headers do not name (pg_rewrite.h, pg_constraint.h, pg_policy.h).
+pub const REWRITE_CATALOG: Oid = Oid::from_u32(2618);
+pub const CONSTRAINT_CATALOG: Oid = Oid::from_u32(2606);
+pub const POLICY_CATALOG: Oid = Oid::from_u32(3256);
+
+/// One row of [`rows`]; columns are numbered as they were asked for.
+pub struct Row<'a> {
+    values: &'a [pg_sys::Datum],
+    nulls: &'a [bool],
+    places: &'a [usize],
+}
+
+impl Row<'_> {
+    fn get<T: FromDatum>(&self, column: usize) -> Option<T> {
+        let place = *self.places.get(column)?;
+        // SAFETY: the datum was deformed from a live tuple; callers ask for the column's own type.
+        unsafe { T::from_datum(*self.values.get(place)?, *self.nulls.get(place)?) }
+    }
+
+    /// A text column.
+    pub fn text(&self, column: usize) -> Option<String> {
+        self.get(column)
+    }
+
+    /// An oid or regclass column.
+    pub fn oid(&self, column: usize) -> Option<Oid> {
+        self.get(column)
+    }
+
+    /// A bigint column, or a timestamptz in microseconds since 2000-01-01 UTC.
+    pub fn bigint(&self, column: usize) -> Option<i64> {
+        self.get(column)
+    }
+
+    /// An integer column.
+    pub fn integer(&self, column: usize) -> Option<i32> {
+        self.get(column)
+    }
+
+    /// A smallint column.
+    pub fn smallint(&self, column: usize) -> Option<i16> {
+        self.get(column)
+    }
+
+    /// A boolean column.
+    pub fn boolean(&self, column: usize) -> Option<bool> {
+        self.get(column)
+    }
+
+    /// A text[] column without NULL elements.
+    pub fn texts(&self, column: usize) -> Option<Vec<String>> {
+        self.get(column)
+    }
+
+    /// A bytea column.
+    pub fn bytes(&self, column: usize) -> Option<Vec<u8>> {
+        self.get(column)
+    }
+}
+
+/// Calls `each` with every committed row of one of our own tables.
+///
+/// Takes a fresh catalog snapshot, so that it sees what is committed now whatever the client's
+/// transaction sees; asks nobody's privileges; runs no SQL. Returns false if the table does
+/// not exist: the extension is not installed in this database. Needs a running transaction.
+pub fn rows(
+    schema: &str,
+    table: &str,
+    columns: &[&str],
+    mut each: impl FnMut(&Row<'_>),
+) -> Result<bool, ServerError> {
+    let Some(relid) = relation(schema, table) else { return Ok(false) };
+    scan(relid, columns, |row| {
+        each(row);
+        true
+    })
+}
+
+/// As [`rows`], by the table's OID; `each` returns whether to go on.
+pub fn scan(relid: Oid, columns: &[&str], mut each: impl FnMut(&Row<'_>) -> bool) -> Result<bool, ServerError> {
+    in_own_memory("pg_custodian catalog scan", || {
+        // SAFETY: the scan protocol of genam.h; everything is closed in this function or by the ERROR that leaves it.
+        unsafe {
+            let relation = pg_sys::try_relation_open(relid, pg_sys::AccessShareLock as i32);
+            if relation.is_null() {
+                return Ok(false);
+            }
+            let desc = (*relation).rd_att;
+            let count = (*desc).natts as usize;
+            let mut places = Vec::with_capacity(columns.len());
+            for column in columns {
+                // By the descriptor, not the system cache: the launcher has no database to look in.
+                let is_it = |place: &usize| super::version::attribute_name(desc, *place).to_bytes() == column.as_bytes();
+                places.push((0..count).find(is_it).unwrap_or(usize::MAX));
+            }
+            let scan = pg_sys::systable_beginscan(
+                relation,
+                pg_sys::InvalidOid,
+                false,
+                std::ptr::null_mut(),
+                0,
+                std::ptr::null_mut(),
+            );
+            let mut values = vec![pg_sys::Datum::null(); count];
+            let mut nulls = vec![true; count];
+            loop {
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
+                if !each(&Row { values: &values, nulls: &nulls, places: &places }) {
+                    break;
+                }
+            }
+            pg_sys::systable_endscan(scan);
+            pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
+        }
+        Ok(true)
+    })
+}
+
+/// Runs `work` with a memory context of its own, which is gone afterwards.
+pub(super) fn in_own_memory<R>(name: &'static str, work: impl FnOnce() -> R) -> R {
+    // SAFETY: nothing that `work` returns lies in the context: it returns owned Rust data.
+    unsafe { PgMemoryContexts::new(name).switch_to(|_| work()) }
+}
+
+/// OID of the schema `name`.
+pub fn namespace(name: &str) -> Option<Oid> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: looks a NUL-terminated name up in the system cache.
+    valid(unsafe { pg_sys::get_namespace_oid(name.as_ptr(), true) })
+}
+
+/// OID of the relation `schema.name`.
+pub fn relation(schema: &str, name: &str) -> Option<Oid> {
+    let schema = namespace(schema)?;
+    let name = CString::new(name).ok()?;
+    // SAFETY: looks a NUL-terminated name up in the system cache.
+    valid(unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) })
+}
+
+/// Schema and name of a relation.
+pub fn relation_name(relid: Oid) -> Option<(String, String)> {
+    // SAFETY: system cache lookups that return NULL for what does not exist, else palloc'd strings.
+    unsafe {
+        let name = owned(pg_sys::get_rel_name(relid))?;
+        let schema = owned(pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relid)))?;
+        Some((schema, name))
+    }
+}
+
+/// `schema.name` of a relation in the database's encoding, quoted as an identifier where needed.
+pub fn qualified_name(relid: Oid) -> Option<Vec<u8>> {
+    // SAFETY: system cache lookups that return NULL for what does not exist, else palloc'd strings.
+    unsafe {
+        let name = pg_sys::get_rel_name(relid);
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relid));
+        if name.is_null() || schema.is_null() {
+            return None;
+        }
+        Some(CStr::from_ptr(pg_sys::quote_qualified_identifier(schema, name)).to_bytes().to_vec())
+    }
+}
+
+/// Kind of a relation (pg_class.relkind).
+pub fn relation_kind(relid: Oid) -> Option<u8> {
+    // SAFETY: a system cache lookup; 0 for what does not exist.
+    match unsafe { pg_sys::get_rel_relkind(relid) } as u8 {
+        0 => None,
+        kind => Some(kind),
+    }
+}
+
+/// Schema of a relation.
+pub fn namespace_of(relid: Oid) -> Option<Oid> {
+    // SAFETY: a system cache lookup.
+    valid(unsafe { pg_sys::get_rel_namespace(relid) })
+}
+
+/// Name of column `number` of a relation.
+pub fn attribute_name(relid: Oid, number: i16) -> Option<String> {
+    // SAFETY: a system cache lookup; with missing_ok it returns NULL for what does not exist.
+    unsafe { owned(pg_sys::get_attname(relid, number, true)) }
+}
+
+/// As [`attribute_name`], in the database's encoding.
+pub fn attribute_bytes(relid: Oid, number: i16) -> Option<Vec<u8>> {
+    // SAFETY: a system cache lookup; with missing_ok it returns NULL, else a palloc'd string.
+    unsafe {
+        let name = pg_sys::get_attname(relid, number, true);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_bytes().to_vec())
+    }
+}
+
+/// OID of the extension `name` in this database.
+pub fn extension(name: &str) -> Option<Oid> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: looks a NUL-terminated name up in pg_extension.
+    valid(unsafe { pg_sys::get_extension_oid(name.as_ptr(), true) })
+}
+
+/// The extension that the object belongs to.
+pub fn extension_of(class: Oid, object: Oid) -> Option<Oid> {
+    // SAFETY: scans pg_depend.
+    valid(unsafe { pg_sys::getExtensionOfObject(class, object) })
+}
+
+/// OIDs of all functions called `schema.name`.
+pub fn functions(schema: &str, names: &[&str]) -> Vec<Oid> {
+    let mut found = Vec::new();
+    for name in names {
+        // SAFETY: namespace.c searches the named schema; missing_ok, so an unknown name gives an empty list.
+        unsafe {
+            let parts = pg_sys::lappend(std::ptr::null_mut(), pg_sys::makeString(schema.as_pg_cstr()).cast());
+            let parts = pg_sys::lappend(parts, pg_sys::makeString(name.as_pg_cstr()).cast());
+            let mut candidate =
+                pg_sys::FuncnameGetCandidates(parts, -1, std::ptr::null_mut(), false, false, false, true);
+            while !candidate.is_null() {
+                found.push((*candidate).oid);
+                candidate = (*candidate).next;
+            }
+        }
+    }
+    found
+}
+
+/// Whether an extension's script is running, and it is this extension's.
+pub fn in_script_of(extension: Oid) -> bool {
+    // SAFETY: plain variables of the backend.
+    unsafe { pg_sys::creating_extension && pg_sys::CurrentExtensionObject == extension }
+}
+
+fn valid(oid: Oid) -> Option<Oid> {
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// # Safety
+/// `text` is NULL or NUL-terminated.
+unsafe fn owned(text: *const std::ffi::c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: as the caller promises.
+    Some(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+}
+
+thread_local! {
+    static NAMES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Number of the state in which relations have their names: changes whenever one may have changed.
+///
+/// 0 until the first call of [`watch_names`] in this backend.
+pub fn names_generation() -> u64 {
+    NAMES.get()
+}
+
+/// Starts to count changes of names in this backend.
+pub fn watch_names() {
+    if NAMES.get() == 0 {
+        NAMES.set(1);
+        // SAFETY: the callbacks live as long as the library, which is never unloaded.
+        unsafe {
+            pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null());
+            let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
+            pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changed), pg_sys::Datum::null());
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, _relid: Oid) {
+    NAMES.set(NAMES.get() + 1);
+}
+
+unsafe extern "C-unwind" fn schema_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    NAMES.set(NAMES.get() + 1);
+}
+
+/// OID of the database `name`.
+pub fn database(name: &str) -> Option<Oid> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: looks a NUL-terminated name up in pg_database; missing_ok.
+    valid(unsafe { pg_sys::get_database_oid(name.as_ptr(), true) })
+}
+
+/// The relation that a trigger, rule, constraint or policy belongs to.
+pub fn relation_of(class: Oid, object: Oid) -> Option<Oid> {
+    let column = match class {
+        pg_sys::TriggerRelationId => "tgrelid",
+        REWRITE_CATALOG => "ev_class",
+        CONSTRAINT_CATALOG => "conrelid",
+        POLICY_CATALOG => "polrelid",
+        _ => return None,
+    };
+    let mut found = None;
+    // DDL only: a scan of a small catalog is good enough.
+    let scanned = scan(class, &["oid", column], |row| {
+        if row.oid(0) == Some(object) {
+            found = row.oid(1);
+        }
+        found.is_none()
+    });
+    scanned.ok().and(found).and_then(valid)
+}
+
+/// An object's kind and name, as PostgreSQL's messages have it.
+pub fn describe(class: Oid, object: Oid, column: i32) -> String {
+    let address = pg_sys::ObjectAddress { classId: class, objectId: object, objectSubId: column };
+    // SAFETY: looks the object up; with missing_ok NULL for what does not exist.
+    unsafe { owned(super::version::object_description(&raw const address)) }.unwrap_or_else(|| "an object".into())
+}

@@ -1,0 +1,311 @@
+//! Tables below SQL: no triggers, no rules, no privileges; for the ledger writer and the verifier.
+
+use super::catalog::in_own_memory;
+use super::version;
+use crate::error::ServerError;
+use pgrx::memcxt::PgMemoryContexts;
+use pgrx::pg_sys::{self, Datum, Oid};
+
+/// A column's value on its way into a table.
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    Null,
+    /// smallint, integer, bigint, timestamptz
+    Integer(i64),
+    /// The whole variable-length datum, as [`varlena`], [`text_array`] and [`bigint_array`] make it.
+    Varlena(&'a [u8]),
+}
+
+/// A text or bytea as a datum: a four-byte header, then the bytes (c.h, postgres.h).
+pub fn varlena(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(4 + bytes.len());
+    put_varlena(&mut out, bytes);
+    out
+}
+
+fn put_varlena(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&header(4 + bytes.len()));
+    out.extend_from_slice(bytes);
+}
+
+/// The header of an uncompressed datum of `length` bytes in all.
+fn header(length: usize) -> [u8; 4] {
+    #[cfg(target_endian = "little")]
+    return ((length as u32) << 2).to_ne_bytes();
+    #[cfg(target_endian = "big")]
+    return (length as u32).to_ne_bytes();
+}
+
+/// The header of a one-dimensional array that starts at 1 (array.h), NULLs marked in a bitmap.
+fn array_header(kind: Oid, count: usize, nulls: Option<&[bool]>) -> Vec<u8> {
+    let fixed = 4 * 6;
+    let offset = nulls.map_or(0, |nulls| (fixed + nulls.len().div_ceil(8)).next_multiple_of(8));
+    let mut out = Vec::with_capacity(offset.max(fixed) + 16 * count);
+    for word in [0, 1, offset as u32, kind.to_u32(), count as u32, 1] {
+        out.extend_from_slice(&word.to_ne_bytes());
+    }
+    if let Some(nulls) = nulls {
+        for eight in nulls.chunks(8) {
+            // A set bit means that the element is there.
+            out.push(eight.iter().enumerate().fold(0, |bits, (i, null)| bits | u8::from(!null) << i));
+        }
+        out.resize(offset, 0);
+    }
+    out
+}
+
+fn close_array(mut out: Vec<u8>) -> Vec<u8> {
+    let length = header(out.len());
+    out[..4].copy_from_slice(&length);
+    out
+}
+
+/// A text[] as a datum.
+pub fn text_array<'a>(values: impl ExactSizeIterator<Item = Option<&'a [u8]>> + Clone) -> Vec<u8> {
+    let nulls: Vec<bool> = values.clone().map(|value| value.is_none()).collect();
+    let bitmap = nulls.contains(&true).then_some(nulls.as_slice());
+    let mut out = array_header(pg_sys::TEXTOID, values.len(), bitmap);
+    for value in values.flatten() {
+        out.resize(out.len().next_multiple_of(4), 0);
+        put_varlena(&mut out, value);
+    }
+    close_array(out)
+}
+
+/// A bigint[] as a datum.
+pub fn bigint_array(values: &[i64]) -> Vec<u8> {
+    let mut out = array_header(pg_sys::INT8OID, values.len(), None);
+    for value in values {
+        out.extend_from_slice(&value.to_ne_bytes());
+    }
+    close_array(out)
+}
+
+/// Inserts `rows` rows into the table `relid` and its indexes, in one transaction's command.
+///
+/// `fill` writes row `n` into the slice, one value per column; what its values point to must live
+/// until the next call. Needs an open transaction.
+pub fn insert(
+    relid: Oid,
+    rows: usize,
+    mut fill: impl FnMut(usize, &mut dyn FnMut(&[Value<'_>])),
+) -> Result<(), ServerError> {
+    const CHUNK: usize = 1000;
+    in_own_memory("pg_custodian insert", || {
+        // SAFETY: the sequence of COPY's multi-insert (copyfrom.c) inside a transaction; all that is opened
+        // is closed here, or by the abort that an ERROR causes.
+        unsafe {
+            let relation = pg_sys::table_open(relid, pg_sys::RowExclusiveLock as i32);
+            let desc = (*relation).rd_att;
+            let state = pg_sys::CreateExecutorState();
+            let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
+            pg_sys::InitResultRelInfo(result, relation, 0, std::ptr::null_mut(), 0);
+            pg_sys::ExecOpenIndices(result, false);
+            let bulk = pg_sys::GetBulkInsertState();
+            let command = pg_sys::GetCurrentCommandId(true);
+            let callbacks = pg_sys::table_slot_callbacks(relation);
+            let slots: Vec<*mut pg_sys::TupleTableSlot> =
+                (0..rows.min(CHUNK)).map(|_| pg_sys::MakeSingleTupleTableSlot(desc, callbacks)).collect();
+            let columns = (*desc).natts as usize;
+            let mut datums = vec![Datum::null(); columns];
+            let mut nulls = vec![true; columns];
+            let mut first = 0;
+            while first < rows {
+                let count = (rows - first).min(CHUNK);
+                for (n, slot) in slots[..count].iter().enumerate() {
+                    fill(first + n, &mut |values: &[Value<'_>]| {
+                        for (column, value) in values.iter().enumerate() {
+                            nulls[column] = matches!(value, Value::Null);
+                            datums[column] = match value {
+                                Value::Null => Datum::null(),
+                                Value::Integer(value) => Datum::from(*value),
+                                Value::Varlena(bytes) => Datum::from(bytes.as_ptr() as usize),
+                            };
+                        }
+                        let tuple = pg_sys::heap_form_tuple(desc, datums.as_mut_ptr(), nulls.as_mut_ptr());
+                        pg_sys::ExecForceStoreHeapTuple(tuple, *slot, true);
+                    });
+                }
+                let chunk = slots.as_ptr().cast_mut();
+                pg_sys::heap_multi_insert(relation, chunk, count as i32, command, 0, bulk);
+                for slot in &slots[..count] {
+                    version::insert_index_tuples(result, *slot, state);
+                    pg_sys::MemoryContextReset(version::per_tuple_memory(state));
+                }
+                first += count;
+            }
+            for slot in slots {
+                pg_sys::ExecDropSingleTupleTableSlot(slot);
+            }
+            pg_sys::FreeBulkInsertState(bulk);
+            pg_sys::ExecCloseIndices(result);
+            pg_sys::FreeExecutorState(state);
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        }
+    });
+    Ok(())
+}
+
+/// Replaces columns of the only row of the table `relid`: pairs of a column's number, from 1, and its value.
+pub fn update_only_row(relid: Oid, changes: &[(i16, Value<'_>)]) -> Result<(), ServerError> {
+    in_own_memory("pg_custodian update", || {
+        // SAFETY: a catalog-style update (indexing.c) inside a transaction, under the lock taken here.
+        unsafe {
+            let relation = pg_sys::table_open(relid, pg_sys::RowExclusiveLock as i32);
+            let desc = (*relation).rd_att;
+            let columns = (*desc).natts as usize;
+            let mut datums = vec![Datum::null(); columns];
+            let mut nulls = vec![false; columns];
+            let mut replace = vec![false; columns];
+            for (number, value) in changes {
+                let column = (*number - 1) as usize;
+                replace[column] = true;
+                match value {
+                    Value::Null => nulls[column] = true,
+                    Value::Integer(value) => datums[column] = Datum::from(*value),
+                    Value::Varlena(bytes) => datums[column] = Datum::from(bytes.as_ptr() as usize),
+                }
+            }
+            let scan = pg_sys::systable_beginscan(
+                relation,
+                pg_sys::InvalidOid,
+                false,
+                std::ptr::null_mut(),
+                0,
+                std::ptr::null_mut(),
+            );
+            let old = pg_sys::systable_getnext(scan);
+            if old.is_null() {
+                return Err(ServerError::UnexpectedNull("the only row of a table"));
+            }
+            let new = pg_sys::heap_modify_tuple(
+                old,
+                desc,
+                datums.as_mut_ptr(),
+                nulls.as_mut_ptr(),
+                replace.as_mut_ptr(),
+            );
+            pg_sys::CatalogTupleUpdate(relation, &raw mut (*old).t_self, new);
+            pg_sys::systable_endscan(scan);
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        }
+        Ok(())
+    })
+}
+
+/// A column's value on its way out of a table.
+#[derive(Debug)]
+pub enum Read<'a> {
+    Null,
+    Integer(i64),
+    Text(&'a [u8]),
+    Texts(Vec<Option<&'a [u8]>>),
+    Integers(Vec<i64>),
+    Bytes(&'a [u8]),
+    /// A type that the ledger does not use.
+    Other,
+}
+
+/// Reads the rows of `relid` in the order of its bigint column number 1, by the index `index`, from
+/// the value `from` on, as committed now. `each` returns whether to go on.
+pub fn read_ordered(relid: Oid, index: Oid, from: i64, mut each: impl FnMut(&[Read<'_>]) -> bool) {
+    in_own_memory("pg_custodian ordered scan", || {
+        // SAFETY: the ordered scan of genam.c, on a snapshot of our own; closed here or by the abort that an ERROR
+        // causes. Values live in the row's memory, which is reset only after `each` returned.
+        unsafe {
+            let relation = pg_sys::table_open(relid, pg_sys::AccessShareLock as i32);
+            let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
+            let desc = (*relation).rd_att;
+            let columns = (*desc).natts as usize;
+            let types: Vec<Oid> = (0..columns).map(|column| version::attribute_type(desc, column)).collect();
+            let mut key = std::mem::zeroed::<pg_sys::ScanKeyData>();
+            pg_sys::ScanKeyInit(
+                &raw mut key,
+                1,
+                pg_sys::BTGreaterEqualStrategyNumber as u16,
+                pg_sys::F_INT8GE.into(),
+                Datum::from(from),
+            );
+            let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
+            let scan = pg_sys::systable_beginscan_ordered(relation, index, snapshot, 1, &raw mut key);
+            let mut datums = vec![Datum::null(); columns];
+            let mut nulls = vec![true; columns];
+            let mut row_memory = PgMemoryContexts::new("pg_custodian row");
+            loop {
+                let tuple =
+                    pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection);
+                if tuple.is_null() {
+                    break;
+                }
+                let go_on = row_memory.switch_to(|_| {
+                    pg_sys::heap_deform_tuple(tuple, desc, datums.as_mut_ptr(), nulls.as_mut_ptr());
+                    let row: Vec<Read<'_>> =
+                        (0..columns).map(|c| if nulls[c] { Read::Null } else { read(datums[c], types[c]) }).collect();
+                    each(&row)
+                });
+                row_memory.reset();
+                if !go_on {
+                    break;
+                }
+                pg_sys::check_for_interrupts!();
+            }
+            pg_sys::systable_endscan_ordered(scan);
+            pg_sys::UnregisterSnapshot(snapshot);
+            pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
+            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+        }
+    });
+}
+
+/// # Safety
+/// `datum` is of type `kind`; what it points to and what is allocated here outlive `'a`.
+unsafe fn read<'a>(datum: Datum, kind: Oid) -> Read<'a> {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match kind {
+            pg_sys::INT2OID => Read::Integer(i64::from(datum.value() as i16)),
+            pg_sys::INT4OID => Read::Integer(i64::from(datum.value() as i32)),
+            pg_sys::INT8OID | pg_sys::TIMESTAMPTZOID => Read::Integer(datum.value() as i64),
+            pg_sys::TEXTOID => Read::Text(flat(datum)),
+            pg_sys::BYTEAOID => Read::Bytes(flat(datum)),
+            pg_sys::TEXTARRAYOID => {
+                let elements = elements(datum, pg_sys::TEXTOID, -1, false);
+                Read::Texts(elements.into_iter().map(|element| element.map(|datum| flat(datum))).collect())
+            }
+            pg_sys::INT8ARRAYOID => {
+                let elements = elements(datum, pg_sys::INT8OID, 8, true);
+                Read::Integers(elements.into_iter().flatten().map(|datum| datum.value() as i64).collect())
+            }
+            _ => Read::Other,
+        }
+    }
+}
+
+/// # Safety
+/// A varlena datum whose detoasted form outlives `'a`.
+unsafe fn flat<'a>(datum: Datum) -> &'a [u8] {
+    // SAFETY: as the caller promises; detoasting allocates in the current memory context.
+    unsafe { pgrx::varlena::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr())) }
+}
+
+/// # Safety
+/// An array datum of elements of `kind`, which has this length and passing.
+unsafe fn elements(datum: Datum, kind: Oid, length: i32, by_value: bool) -> Vec<Option<Datum>> {
+    let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
+    let alignment = if by_value { b'd' } else { b'i' };
+    // SAFETY: as the caller promises; deconstruct_array allocates in the current memory context.
+    unsafe {
+        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
+        pg_sys::deconstruct_array(
+            array,
+            kind,
+            length,
+            by_value,
+            alignment as std::ffi::c_char,
+            &raw mut values,
+            &raw mut nulls,
+            &raw mut count,
+        );
+        (0..count as usize).map(|n| (!*nulls.add(n)).then(|| *values.add(n))).collect()
+    }
+}

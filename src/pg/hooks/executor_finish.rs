@@ -1,0 +1,47 @@
+//! ExecutorFinish: AFTER triggers run here, nested in their statement.
+//!
+//! Around the predecessor; an ERROR closes the record and passes on. What the statement itself
+//! processed was counted by ExecutorRun.
+
+use super::{active, guarded, quietly};
+use crate::pg::attempt::attempt;
+use crate::pg::raw;
+use pgrx::pg_sys::{self, ExecutorFinish_hook_type, QueryDesc};
+
+static mut NEXT: ExecutorFinish_hook_type = None;
+
+pub(super) fn install() {
+    // SAFETY: single-threaded, in _PG_init.
+    unsafe {
+        NEXT = pg_sys::ExecutorFinish_hook;
+        pg_sys::ExecutorFinish_hook = Some(trampoline);
+    }
+}
+
+unsafe extern "C-unwind" fn trampoline(desc: *mut QueryDesc) {
+    let Some(handlers) = active() else {
+        // SAFETY: passes on what the executor gave us.
+        return unsafe { next(desc) };
+    };
+    let key = desc as usize;
+    let depth = guarded(|| (handlers.running)(key));
+    // SAFETY: `next` and its frame own nothing.
+    unsafe {
+        attempt(|| next(desc), |sqlstate| quietly(|| (handlers.failed)(key, depth, 0, sqlstate)));
+    }
+    quietly(|| (handlers.ran)(key, depth, 0));
+}
+
+/// # Safety
+/// The argument is the hook's.
+#[inline]
+#[allow(ffi_unwind_calls)] // the call chain of a hook: see raw.rs
+unsafe fn next(desc: *mut QueryDesc) {
+    // SAFETY: as the caller promises; NEXT is written once, before any backend exists.
+    unsafe {
+        match NEXT {
+            Some(next) => next(desc),
+            None => raw::standard_ExecutorFinish(desc),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! ExecutorRun: know which statement runs, and what it processed.
+//!
+//! Around the predecessor: statements started meanwhile are nested in this one. A cursor is run
+//! once per FETCH, so counts add up. An ERROR closes the record and passes on.
+
+use super::{active, guarded, quietly};
+use crate::pg::attempt::attempt;
+use crate::pg::query::Planned;
+use crate::pg::version;
+use pgrx::pg_sys::{self, ExecutorRun_hook_type, QueryDesc, ScanDirection};
+
+static mut NEXT: ExecutorRun_hook_type = None;
+
+pub(super) fn install() {
+    // SAFETY: single-threaded, in _PG_init.
+    unsafe {
+        NEXT = pg_sys::ExecutorRun_hook;
+        pg_sys::ExecutorRun_hook = Some(version::executor_run);
+    }
+}
+
+/// The hook's body; `version` gives it the signature of the day.
+pub(in crate::pg) unsafe extern "C-unwind" fn trampoline(
+    desc: *mut QueryDesc,
+    direction: ScanDirection::Type,
+    count: u64,
+    once: bool,
+) {
+    // SAFETY: passes on what the executor gave us; `processed` reads a valid QueryDesc.
+    unsafe {
+        let Some(handlers) = active() else { return version::next_executor_run(NEXT, desc, direction, count, once) };
+        let key = desc as usize;
+        let depth = guarded(|| (handlers.running)(key));
+        attempt(
+            || version::next_executor_run(NEXT, desc, direction, count, once),
+            |sqlstate| quietly(|| (handlers.failed)(key, depth, Planned::new(desc).processed(), sqlstate)),
+        );
+        quietly(|| (handlers.ran)(key, depth, Planned::new(desc).processed()));
+    }
+}

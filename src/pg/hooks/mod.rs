@@ -1,0 +1,120 @@
+//! The hooks, one file each, all of one pattern.
+//!
+//! A file holds the saved predecessor, `install`, and the trampoline. The trampoline hands a
+//! borrowed view to one safe function of [`Handlers`], inside [`guarded`], which ends *before* the
+//! next hook is called. The next hook is then called exactly once, unguarded, from a frame that
+//! owns nothing: an ERROR of somebody else's jumps over us and keeps all its fields. Where the
+//! end of a statement must be noted on errors too, the call stands in [`super::attempt`].
+//!
+//! In a parallel worker every hook goes straight to its successor: the leader's statement is
+//! recorded and judged once, in the leader.
+
+pub mod executor_end;
+pub mod executor_finish;
+pub mod executor_run;
+pub mod executor_start;
+pub mod object_access;
+pub mod planner;
+pub mod post_parse_analyze;
+pub mod process_utility;
+pub mod shmem;
+
+use super::query::{Analysed, Planned};
+use super::transaction::Ending;
+use super::utility::Utility;
+use object_access::ObjectAccess;
+use pgrx::PgLogLevel;
+use pgrx::pg_sys::panic::{ErrorReport, pgrx_extern_c_guard};
+use std::sync::OnceLock;
+
+/// Where a statement stands among those that run it, to be given back when it stops running.
+pub type Depth = usize;
+
+/// What a utility statement's beginning hands to its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Ticket {
+    /// 0 if it is not recorded.
+    pub statement: u32,
+    pub depth: Depth,
+}
+
+/// What the hooks call; `Err` is raised to the client.
+///
+/// `ran`, `failed`, `ended` and the transaction callbacks must not fail: the work is done.
+pub struct Handlers {
+    /// The shared memory was made.
+    pub started: fn(),
+    pub analysed: fn(&Analysed<'_>) -> Result<(), ErrorReport>,
+    pub planning: fn(&Analysed<'_>) -> Result<(), ErrorReport>,
+    /// `explain` for EXPLAIN without ANALYZE, which starts the executor and never runs it.
+    pub starting: fn(&Planned<'_>, explain: bool) -> Result<(), ErrorReport>,
+    pub running: fn(key: usize) -> Result<Depth, ErrorReport>,
+    pub ran: fn(key: usize, Depth, processed: u64),
+    pub failed: fn(key: usize, Depth, processed: u64, sqlstate: [u8; 5]),
+    pub ended: fn(key: usize),
+    pub utility_starting: fn(&Utility<'_>) -> Result<Ticket, ErrorReport>,
+    pub utility_ended: fn(Ticket, processed: u64),
+    pub utility_failed: fn(Ticket, sqlstate: [u8; 5]),
+    pub object_access: fn(&ObjectAccess) -> Result<(), ErrorReport>,
+    pub transaction_ended: fn(Ending),
+    pub subtransaction_aborted: fn(u32),
+    /// Statements now on their way in the executor.
+    pub depth: fn() -> Depth,
+}
+
+static HANDLERS: OnceLock<Handlers> = OnceLock::new();
+
+/// Installs all hooks; once, in the postmaster.
+pub fn install(handlers: Handlers) {
+    if HANDLERS.set(handlers).is_err() {
+        return;
+    }
+    shmem::install();
+    post_parse_analyze::install();
+    planner::install();
+    executor_start::install();
+    executor_run::install();
+    executor_finish::install();
+    executor_end::install();
+    process_utility::install();
+    object_access::install();
+}
+
+#[inline]
+pub(super) fn handlers() -> Option<&'static Handlers> {
+    HANDLERS.get()
+}
+
+/// The handlers, where the hooks have work: not in a parallel worker, not at work for ourselves.
+#[inline]
+fn active() -> Option<&'static Handlers> {
+    if super::session::is_parallel_worker() || super::scope::is_internal() {
+        return None;
+    }
+    handlers()
+}
+
+/// Runs one handler; its error, or an ERROR under it, is raised when all its Rust values are gone.
+#[inline]
+fn guarded<T: Copy>(work: impl FnOnce() -> Result<T, ErrorReport>) -> T {
+    // SAFETY: called from hooks, on the backend's only thread, where PostgreSQL can take an ERROR.
+    unsafe {
+        pgrx_extern_c_guard(|| match work() {
+            Ok(value) => value,
+            Err(report) => {
+                report.report(PgLogLevel::ERROR);
+                unreachable!("ERROR does not return")
+            }
+        })
+    }
+}
+
+/// Runs a handler where nothing may be raised. A panic under it is a fault of ours: it goes to the
+/// server log and no further.
+pub(super) fn quietly(work: impl FnOnce()) {
+    let work = std::panic::AssertUnwindSafe(work);
+    if std::panic::catch_unwind(work).is_err() {
+        // Plain standard error, which the log collector reads: the error stack may be in use.
+        eprintln!("pg_custodian: internal error while an event was recorded");
+    }
+}

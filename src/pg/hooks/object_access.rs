@@ -1,0 +1,72 @@
+//! object_access: objects are about to be dropped, or were altered or made.
+//!
+//! Before the predecessor: a refusal needs no second opinion. Called for every execution of a
+//! function too, which goes straight on. The catalogs may be read.
+
+use super::{active, guarded};
+use pgrx::pg_sys::{self, ObjectAccessType, Oid, object_access_hook_type};
+use std::ffi::{c_int, c_void};
+
+static mut NEXT: object_access_hook_type = None;
+
+/// What happens to the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Created,
+    Altered,
+    Dropped,
+    Truncated,
+}
+
+/// An object that is touched: its catalog, its OID there, its column (0 for the whole).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectAccess {
+    pub access: Access,
+    pub class: Oid,
+    pub object: Oid,
+    pub column: i32,
+}
+
+pub(super) fn install() {
+    // SAFETY: single-threaded, in _PG_init.
+    unsafe {
+        NEXT = pg_sys::object_access_hook;
+        pg_sys::object_access_hook = Some(trampoline);
+    }
+}
+
+#[allow(ffi_unwind_calls)] // the call chain of a hook: see raw.rs
+unsafe extern "C-unwind" fn trampoline(
+    access: ObjectAccessType::Type,
+    class: Oid,
+    object: Oid,
+    column: c_int,
+    argument: *mut c_void,
+) {
+    // SAFETY: the argument's type follows from `access` (objectaccess.h).
+    let what = unsafe {
+        match access {
+            ObjectAccessType::OAT_POST_CREATE => Some(Access::Created),
+            ObjectAccessType::OAT_DROP => Some(Access::Dropped),
+            ObjectAccessType::OAT_TRUNCATE => Some(Access::Truncated),
+            // VACUUM FULL, CLUSTER and their like alter internally and keep the content.
+            ObjectAccessType::OAT_POST_ALTER => argument
+                .cast::<pg_sys::ObjectAccessPostAlter>()
+                .as_ref()
+                .is_none_or(|argument| !argument.is_internal)
+                .then_some(Access::Altered),
+            _ => None,
+        }
+    };
+    if let Some(access) = what
+        && let Some(handlers) = active()
+    {
+        guarded(|| (handlers.object_access)(&ObjectAccess { access, class, object, column }));
+    }
+    // SAFETY: passes on what the caller gave us; NEXT is written once, before any backend exists.
+    unsafe {
+        if let Some(next) = NEXT {
+            next(access, class, object, column, argument);
+        }
+    }
+}

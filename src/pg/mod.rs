@@ -1,0 +1,21 @@
+//! The only Rust that touches PostgreSQL's internals, so that no other part needs `unsafe`.
+//!
+//! What leaves this module is owned Rust data, plain numbers, or a view borrowed for the length
+//! of a hook. Nothing here knows what pg_custodian is for.
+#![allow(unsafe_code)]
+
+pub mod attempt;
+pub mod catalog;
+pub mod heap;
+pub mod hooks;
+pub mod parameters;
+pub mod query;
+pub mod raw;
+pub mod scope;
+pub mod session;
+pub mod shared;
+pub mod spi;
+pub mod transaction;
+pub mod utility;
+pub mod version;
+pub mod worker;

@@ -1,0 +1,456 @@
+//! Views of statements, borrowed for the length of a hook.
+
+use super::version;
+use pgrx::pg_sys::{self, Bitmapset, CmdType, List, Node, NodeTag, Oid, PlannedStmt, Query, QueryDesc};
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::marker::PhantomData;
+
+/// The elements of a PostgreSQL list of nodes.
+pub(super) fn list<'a, T: 'a>(list: *mut List) -> impl Iterator<Item = &'a T> {
+    // SAFETY: a List that belongs to the statement we look at; elements are nodes of the type the caller knows.
+    let elements = unsafe {
+        match list.as_ref() {
+            Some(list) => std::slice::from_raw_parts(list.elements, list.length as usize),
+            None => &[],
+        }
+    };
+    // SAFETY: as above.
+    elements.iter().map(|cell| unsafe { &*cell.ptr_value.cast::<T>() })
+}
+
+/// A relation as the executor will check it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RawRelation {
+    pub relid: Oid,
+    pub permissions: u32,
+    pub check_as: Oid,
+    pub selected: *mut Bitmapset,
+    pub inserted: *mut Bitmapset,
+    pub updated: *mut Bitmapset,
+}
+
+/// What a statement does with a relation, and with which of its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelationUse {
+    pub relid: Oid,
+    pub select: bool,
+    pub insert: bool,
+    pub update: bool,
+    pub delete: bool,
+    pub truncate: bool,
+    /// The owner of the view whose rights are used, when it is not the current user.
+    pub through: Option<Oid>,
+    /// Columns read; 0 stands for the whole row.
+    pub selected: Vec<i16>,
+    /// Columns inserted or updated; 0 stands for the whole row.
+    pub written: Vec<i16>,
+}
+
+impl From<RawRelation> for RelationUse {
+    fn from(raw: RawRelation) -> Self {
+        let wants = |privilege: u32| raw.permissions & privilege != 0;
+        let foreign = raw.check_as != pg_sys::InvalidOid && raw.check_as != super::session::current_user();
+        let mut written = columns(raw.inserted);
+        written.extend(columns(raw.updated));
+        written.sort_unstable();
+        written.dedup();
+        Self {
+            relid: raw.relid,
+            select: wants(pg_sys::ACL_SELECT),
+            insert: wants(pg_sys::ACL_INSERT),
+            update: wants(pg_sys::ACL_UPDATE),
+            delete: wants(pg_sys::ACL_DELETE),
+            truncate: wants(pg_sys::ACL_TRUNCATE),
+            through: foreign.then_some(raw.check_as),
+            selected: columns(raw.selected),
+            written,
+        }
+    }
+}
+
+fn words<'a>(set: *mut Bitmapset) -> &'a [pg_sys::bitmapword] {
+    // SAFETY: NULL or a Bitmapset of nwords words, part of the statement we look at.
+    unsafe {
+        match set.as_ref() {
+            Some(set) => std::slice::from_raw_parts(set.words.as_ptr(), set.nwords as usize),
+            None => &[],
+        }
+    }
+}
+
+/// Members of a set of columns; it counts from FirstLowInvalidHeapAttributeNumber.
+fn columns(set: *mut Bitmapset) -> Vec<i16> {
+    let mut out = Vec::new();
+    for (index, word) in words(set).iter().enumerate() {
+        let mut rest = *word;
+        while rest != 0 {
+            let bit = index as i32 * pg_sys::bitmapword::BITS as i32 + rest.trailing_zeros() as i32;
+            out.push((bit + pg_sys::FirstLowInvalidHeapAttributeNumber) as i16);
+            rest &= rest - 1;
+        }
+    }
+    out
+}
+
+/// What kind of statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Select,
+    Insert,
+    Update,
+    Delete,
+    Merge,
+    Other,
+}
+
+impl Command {
+    fn of(command: CmdType::Type) -> Self {
+        match command {
+            CmdType::CMD_SELECT => Self::Select,
+            CmdType::CMD_INSERT => Self::Insert,
+            CmdType::CMD_UPDATE => Self::Update,
+            CmdType::CMD_DELETE => Self::Delete,
+            #[cfg(not(feature = "pg14"))]
+            CmdType::CMD_MERGE => Self::Merge,
+            _ => Self::Other,
+        }
+    }
+
+    /// The command's tag.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Select => "SELECT",
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Merge => "MERGE",
+            Self::Other => "UNKNOWN",
+        }
+    }
+}
+
+/// The part of a source text that is this statement: a string may hold several.
+pub(super) fn statement_text<'a>(source: *const c_char, location: c_int, length: c_int) -> &'a [u8] {
+    if source.is_null() {
+        return b"";
+    }
+    // SAFETY: the source text of a statement is NUL-terminated and lives as long as the statement.
+    let text = unsafe { CStr::from_ptr(source) }.to_bytes();
+    let text = text.get(usize::try_from(location).unwrap_or(0)..).unwrap_or(text);
+    let text = match usize::try_from(length) {
+        Ok(length) if length > 0 => text.get(..length).unwrap_or(text),
+        _ => text,
+    };
+    text.trim_ascii()
+}
+
+/// A statement whose plan is about to be executed.
+pub struct Planned<'a> {
+    desc: *mut QueryDesc,
+    plan: &'a PlannedStmt,
+}
+
+impl<'a> Planned<'a> {
+    /// # Safety
+    /// `desc` is the argument of an executor hook, used only while the hook runs.
+    pub(super) unsafe fn new(desc: *mut QueryDesc) -> Self {
+        // SAFETY: a QueryDesc always has its PlannedStmt.
+        Self { desc, plan: unsafe { &*(*desc).plannedstmt } }
+    }
+
+    /// Names this execution until its end.
+    pub fn key(&self) -> usize {
+        self.desc as usize
+    }
+
+    pub fn text(&self) -> &'a [u8] {
+        // SAFETY: `desc` is valid while the hook runs.
+        let source = unsafe { (*self.desc).sourceText };
+        statement_text(source, self.plan.stmt_location, self.plan.stmt_len)
+    }
+
+    pub fn command(&self) -> Command {
+        Command::of(self.plan.commandType)
+    }
+
+    /// Whether it changes data, be it in a CTE.
+    pub fn writes(&self) -> bool {
+        self.plan.hasModifyingCTE || self.plan.commandType != CmdType::CMD_SELECT
+    }
+
+    /// The relations whose privileges count.
+    pub fn relations(&self) -> Vec<RelationUse> {
+        let mut out = Vec::new();
+        self.each_raw(|raw| out.push(raw.into()));
+        out
+    }
+
+    /// Calls `each` with the OID of every such relation, in order.
+    pub fn each_relid(&self, mut each: impl FnMut(Oid)) {
+        self.each_raw(|raw| each(raw.relid));
+    }
+
+    fn each_raw(&self, each: impl FnMut(RawRelation)) {
+        version::each_relation(self.plan.rtable, version::planned_permissions(self.plan), each);
+    }
+
+    /// Whether it names any relation whose privileges count.
+    pub fn names_relations(&self) -> bool {
+        let mut any = false;
+        self.each_raw(|_| any = true);
+        any
+    }
+
+    /// Whether it writes to a relation that belongs to the server itself.
+    pub fn writes_catalogs(&self) -> bool {
+        const WRITES: u32 = pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE;
+        let mut any = false;
+        if self.writes() {
+            self.each_raw(|raw| any |= raw.permissions & WRITES != 0 && raw.relid.to_u32() < pg_sys::FirstNormalObjectId);
+        }
+        any
+    }
+
+    /// Whether it calls any function at the top of its result.
+    pub fn calls_functions(&self) -> bool {
+        // SAFETY: a planned statement has a plan tree; its nodes belong to it.
+        unsafe {
+            let Some(tree) = self.plan.planTree.as_ref() else { return false };
+            tree.type_ == NodeTag::T_FunctionScan
+                || list::<pg_sys::TargetEntry>(tree.targetlist).any(|entry| Search::any_call(entry.expr.cast()))
+        }
+    }
+
+    /// Appends bytes that tell apart statements that use relations or columns differently.
+    pub fn fingerprint(&self, out: &mut Vec<u8>) {
+        self.each_raw(|raw| {
+            out.extend_from_slice(&raw.relid.to_u32().to_le_bytes());
+            out.extend_from_slice(&raw.permissions.to_le_bytes());
+            for set in [raw.selected, raw.inserted, raw.updated] {
+                let words = words(set);
+                out.push(words.len() as u8);
+                for word in words {
+                    out.extend_from_slice(&word.to_le_bytes());
+                }
+            }
+        });
+    }
+
+    /// Rows processed since the executor was last run.
+    pub fn processed(&self) -> u64 {
+        // SAFETY: `desc` is valid while the hook runs; without an EState nothing was processed.
+        unsafe { (*self.desc).estate.as_ref().map_or(0, |state| state.es_processed) }
+    }
+
+    /// The values of its parameters.
+    pub fn parameters(&self) -> super::parameters::Parameters<'a> {
+        // SAFETY: `desc` is valid while the hook runs.
+        super::parameters::Parameters::new(unsafe { (*self.desc).params })
+    }
+
+    /// Whether it only calls functions among `allowed`, with constants and parameters.
+    pub fn only_calls(&self, allowed: &[Oid]) -> bool {
+        let plan = self.plan;
+        // SAFETY: a planned statement has a plan tree; its nodes belong to it.
+        unsafe {
+            let Some(tree) = plan.planTree.as_ref() else { return false };
+            let quals = match tree.type_ {
+                NodeTag::T_Result => (*plan.planTree.cast::<pg_sys::Result>()).resconstantqual,
+                NodeTag::T_FunctionScan => {
+                    let scan = &*plan.planTree.cast::<pg_sys::FunctionScan>();
+                    if !Calls::only(scan.functions.cast(), allowed) {
+                        return false;
+                    }
+                    std::ptr::null_mut()
+                }
+                _ => return false,
+            };
+            quals.is_null()
+                && tree.lefttree.is_null()
+                && tree.righttree.is_null()
+                && tree.initPlan.is_null()
+                && tree.qual.is_null()
+                && plan.subplans.is_null()
+                && !plan.hasModifyingCTE
+                && plan.commandType == CmdType::CMD_SELECT
+                && plan.rowMarks.is_null()
+                && Calls::only(tree.targetlist.cast(), allowed)
+        }
+    }
+}
+
+/// A statement that was analysed or rewritten, and not yet planned.
+pub struct Analysed<'a> {
+    query: *mut Query,
+    source: *const c_char,
+    lifetime: PhantomData<&'a Query>,
+}
+
+impl<'a> Analysed<'a> {
+    /// # Safety
+    /// `query` and `source` are the arguments of a hook, used only while the hook runs.
+    pub(super) unsafe fn new(query: *mut Query, source: *const c_char) -> Self {
+        Self { query, source, lifetime: PhantomData }
+    }
+
+    fn get(&self) -> &'a Query {
+        // SAFETY: valid while the hook runs.
+        unsafe { &*self.query }
+    }
+
+    pub fn text(&self) -> &'a [u8] {
+        statement_text(self.source, self.get().stmt_location, self.get().stmt_len)
+    }
+
+    pub fn command(&self) -> Command {
+        Command::of(self.get().commandType)
+    }
+
+    pub fn writes(&self) -> bool {
+        self.get().hasModifyingCTE || self.get().commandType != CmdType::CMD_SELECT
+    }
+
+    pub fn is_utility(&self) -> bool {
+        self.get().commandType == CmdType::CMD_UTILITY
+    }
+
+    /// The relations it names itself, not those in its subqueries.
+    pub fn relations(&self) -> Vec<RelationUse> {
+        let mut out = Vec::new();
+        version::each_relation(self.get().rtable, version::query_permissions(self.get()), |raw| out.push(raw.into()));
+        out
+    }
+
+    /// Whether it only calls functions among `allowed`, with constants and parameters.
+    pub fn only_calls(&self, allowed: &[Oid]) -> bool {
+        let mut calls = Calls { allowed, outside: false };
+        // SAFETY: the walker below only looks; the query is whole.
+        unsafe {
+            let context = (&raw mut calls).cast::<c_void>();
+            self.command() == Command::Select
+                && !self.writes()
+                && !version::walk_query(self.query, Calls::walker, context)
+                && !calls.outside
+        }
+    }
+
+    /// Whether it calls one of `functions` anywhere.
+    pub fn calls_any(&self, functions: &[Oid]) -> bool {
+        if functions.is_empty() {
+            return false;
+        }
+        let mut search = Search { functions, found: false };
+        // SAFETY: the walker below only looks; the query is whole.
+        unsafe {
+            version::walk_query(self.query, Search::walker, (&raw mut search).cast());
+        }
+        search.found
+    }
+}
+
+/// Whether every node is one of a few harmless kinds.
+struct Calls<'a> {
+    allowed: &'a [Oid],
+    outside: bool,
+}
+
+impl Calls<'_> {
+    /// # Safety
+    /// `node` is a node, a list of nodes, or NULL.
+    unsafe fn only(node: *mut Node, allowed: &[Oid]) -> bool {
+        let mut calls = Calls { allowed, outside: false };
+        // SAFETY: as the caller promises.
+        unsafe { !Self::walker(node, (&raw mut calls).cast()) && !calls.outside }
+    }
+
+    unsafe extern "C-unwind" fn walker(node: *mut Node, context: *mut c_void) -> bool {
+        // SAFETY: PostgreSQL's walkers pass nodes or NULL, and the context we gave them.
+        unsafe {
+            let Some(head) = node.as_ref() else { return false };
+            let calls = &mut *context.cast::<Calls<'_>>();
+            let fits = match head.type_ {
+                NodeTag::T_FuncExpr => {
+                    calls.allowed.contains(&(*node.cast::<pg_sys::FuncExpr>()).funcid)
+                }
+                NodeTag::T_RangeTblEntry => matches!(
+                    (*node.cast::<pg_sys::RangeTblEntry>()).rtekind,
+                    pg_sys::RTEKind::RTE_RESULT | pg_sys::RTEKind::RTE_FUNCTION
+                ),
+                NodeTag::T_FromExpr => (*node.cast::<pg_sys::FromExpr>()).quals.is_null(),
+                NodeTag::T_Const
+                | NodeTag::T_Param
+                | NodeTag::T_Var
+                | NodeTag::T_List
+                | NodeTag::T_TargetEntry
+                | NodeTag::T_FieldSelect
+                | NodeTag::T_RelabelType
+                | NodeTag::T_SQLValueFunction
+                | NodeTag::T_RangeTblRef
+                | NodeTag::T_RangeTblFunction => true,
+                _ => false,
+            };
+            if !fits {
+                calls.outside = true;
+                return true;
+            }
+            match head.type_ {
+                // Walked by query_tree_walker itself, which also visits what hangs on it.
+                NodeTag::T_RangeTblEntry | NodeTag::T_RangeTblRef => false,
+                _ => version::walk_expression(node, Self::walker, context),
+            }
+        }
+    }
+}
+
+struct Search<'a> {
+    functions: &'a [Oid],
+    found: bool,
+}
+
+impl Search<'_> {
+    /// Whether the expression calls any function by its name.
+    ///
+    /// # Safety
+    /// `node` is an expression.
+    unsafe fn any_call(node: *mut Node) -> bool {
+        unsafe extern "C-unwind" fn walker(node: *mut Node, context: *mut c_void) -> bool {
+            // SAFETY: PostgreSQL's walkers pass nodes or NULL.
+            unsafe {
+                match node.as_ref() {
+                    None => false,
+                    Some(head) => {
+                        head.type_ == NodeTag::T_FuncExpr || version::walk_expression(node, walker, context)
+                    }
+                }
+            }
+        }
+        // SAFETY: as the caller promises.
+        unsafe { walker(node, std::ptr::null_mut()) }
+    }
+
+    unsafe extern "C-unwind" fn walker(node: *mut Node, context: *mut c_void) -> bool {
+        // SAFETY: PostgreSQL's walkers pass nodes or NULL, and the context we gave them.
+        unsafe {
+            let Some(head) = node.as_ref() else { return false };
+            let search = &mut *context.cast::<Search<'_>>();
+            let called = match head.type_ {
+                NodeTag::T_FuncExpr => (*node.cast::<pg_sys::FuncExpr>()).funcid,
+                NodeTag::T_Aggref => (*node.cast::<pg_sys::Aggref>()).aggfnoid,
+                NodeTag::T_WindowFunc => (*node.cast::<pg_sys::WindowFunc>()).winfnoid,
+                NodeTag::T_OpExpr | NodeTag::T_DistinctExpr | NodeTag::T_NullIfExpr => {
+                    pg_sys::get_opcode((*node.cast::<pg_sys::OpExpr>()).opno)
+                }
+                _ => pg_sys::InvalidOid,
+            };
+            if search.functions.contains(&called) {
+                search.found = true;
+                return true;
+            }
+            match head.type_ {
+                NodeTag::T_Query => version::walk_query(node.cast(), Self::walker, context),
+                NodeTag::T_RangeTblEntry => false,
+                _ => version::walk_expression(node, Self::walker, context),
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! PostgreSQL's functions without pgrx's guard around each call.
+//!
+//! pgrx wraps every call in a `sigsetjmp` and rebuilds passing errors, which drops their
+//! SCHEMA, TABLE, COLUMN, CONSTRAINT and cursor position. Two kinds of functions are therefore
+//! declared again: those that cannot raise an error (plain "C"), because they are called for
+//! every statement; and those on the call chain of a hook ("C-unwind"), because an error of
+//! somebody else's must pass through us untouched. The latter are called only from
+//! [`super::hooks`], in frames that own nothing.
+#![allow(clashing_extern_declarations)]
+
+use pgrx::pg_sys::{
+    Latch, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext, Query, QueryCompletion, QueryDesc,
+    QueryEnvironment, ScanDirection, SubTransactionId, TimestampTz,
+};
+use std::ffi::{c_char, c_int};
+
+unsafe extern "C" {
+    // miscinit.c
+    pub safe fn GetUserId() -> Oid;
+    pub safe fn GetOuterUserId() -> Oid;
+    pub safe fn GetSessionUserId() -> Oid;
+    pub safe fn InNoForceRLSOperation() -> bool;
+    // timestamp.c
+    pub safe fn GetCurrentTimestamp() -> TimestampTz;
+    // xact.c
+    pub safe fn GetCurrentSubTransactionId() -> SubTransactionId;
+    pub safe fn IsTransactionState() -> bool;
+    // latch.c
+    pub fn SetLatch(latch: *mut Latch);
+    // elog.c
+    pub safe fn geterrcode() -> c_int;
+}
+
+unsafe extern "C-unwind" {
+    // elog.c
+    pub fn pg_re_throw() -> !;
+    // planner.c
+    pub fn standard_planner(
+        parse: *mut Query,
+        query_string: *const c_char,
+        cursor_options: c_int,
+        bound_params: ParamListInfo,
+    ) -> *mut PlannedStmt;
+    // execMain.c
+    pub fn standard_ExecutorStart(query_desc: *mut QueryDesc, eflags: c_int);
+    #[cfg(not(feature = "pg18"))]
+    pub fn standard_ExecutorRun(
+        query_desc: *mut QueryDesc,
+        direction: ScanDirection::Type,
+        count: u64,
+        execute_once: bool,
+    );
+    #[cfg(feature = "pg18")]
+    pub fn standard_ExecutorRun(query_desc: *mut QueryDesc, direction: ScanDirection::Type, count: u64);
+    pub fn standard_ExecutorFinish(query_desc: *mut QueryDesc);
+    pub fn standard_ExecutorEnd(query_desc: *mut QueryDesc);
+    // utility.c
+    pub fn standard_ProcessUtility(
+        pstmt: *mut PlannedStmt,
+        query_string: *const c_char,
+        read_only_tree: bool,
+        context: ProcessUtilityContext::Type,
+        params: ParamListInfo,
+        query_env: *mut QueryEnvironment,
+        dest: *mut pgrx::pg_sys::DestReceiver,
+        qc: *mut QueryCompletion,
+    );
+}

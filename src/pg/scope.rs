@@ -1,0 +1,31 @@
+//! Whether the backend is at work for itself: then our own hooks look away.
+
+use std::cell::Cell;
+
+thread_local! {
+    static INTERNAL: Cell<u32> = const { Cell::new(0) };
+}
+
+/// While it lives, statements are our own: not recorded, not judged.
+///
+/// An ERROR inside reaches Rust as a panic (pgrx guards the calls made under it), so that `Drop` runs.
+pub struct Internal(());
+
+impl Internal {
+    /// Enters; scopes nest.
+    pub fn enter() -> Self {
+        INTERNAL.set(INTERNAL.get() + 1);
+        Self(())
+    }
+}
+
+impl Drop for Internal {
+    fn drop(&mut self) {
+        INTERNAL.set(INTERNAL.get().saturating_sub(1));
+    }
+}
+
+/// Whether an [`Internal`] scope is open.
+pub fn is_internal() -> bool {
+    INTERNAL.get() != 0
+}

@@ -1,0 +1,154 @@
+//! Facts about this backend and its client.
+
+use super::raw;
+use pgrx::pg_sys::{self, Oid};
+use std::ffi::CStr;
+
+/// Seconds between 1970-01-01 and 2000-01-01.
+const POSTGRES_EPOCH: i64 = 946_684_800;
+
+/// The time in microseconds since 2000-01-01 UTC (TimestampTz), read from the clock.
+pub fn now() -> i64 {
+    raw::GetCurrentTimestamp()
+}
+
+/// The time in seconds since 1970-01-01 UTC.
+pub fn unix_now() -> i64 {
+    now().div_euclid(1_000_000) + POSTGRES_EPOCH
+}
+
+/// Turns seconds since 1970 into microseconds since 2000; saturates.
+pub fn timestamp_from_unix(seconds: i64) -> i64 {
+    seconds.saturating_sub(POSTGRES_EPOCH).saturating_mul(1_000_000)
+}
+
+/// The role the session belongs to (SESSION_USER).
+pub fn session_user() -> Oid {
+    raw::GetSessionUserId()
+}
+
+/// The role whose rights count right now, also inside a SECURITY DEFINER function (CURRENT_USER).
+pub fn current_user() -> Oid {
+    raw::GetUserId()
+}
+
+/// The role set by SET ROLE, or the session's; not changed by SECURITY DEFINER functions.
+pub fn outer_user() -> Oid {
+    raw::GetOuterUserId()
+}
+
+/// Whether `role` is a superuser.
+pub fn is_superuser(role: Oid) -> bool {
+    // SAFETY: takes any OID; looks it up in the system cache.
+    unsafe { pg_sys::superuser_arg(role) }
+}
+
+/// Name of `role`, or its number if it is gone.
+pub fn role_name(role: Oid) -> Vec<u8> {
+    // SAFETY: with noerr the function returns NULL for an unknown role, else a palloc'd string.
+    let name = unsafe { pg_sys::GetUserNameFromId(role, true) };
+    if name.is_null() {
+        return role.to_u32().to_string().into_bytes();
+    }
+    // SAFETY: a NUL-terminated string as returned above.
+    unsafe { CStr::from_ptr(name) }.to_bytes().to_vec()
+}
+
+/// OID of the connected database; invalid in a process without one.
+pub fn database() -> Oid {
+    // SAFETY: a plain variable of the backend.
+    unsafe { pg_sys::MyDatabaseId }
+}
+
+/// Process number.
+pub fn pid() -> u32 {
+    // SAFETY: a plain variable of the backend.
+    unsafe { pg_sys::MyProcPid as u32 }
+}
+
+/// Number of the session: its start in seconds since 1970 and its process, as log_line_prefix's %c.
+pub fn session_id() -> u64 {
+    // SAFETY: a plain variable of the backend.
+    let started = unsafe { pg_sys::MyStartTime } as u64;
+    started << 32 | u64::from(pid())
+}
+
+/// The client's host or address, `[local]` for a Unix socket, `None` without a client.
+pub fn client_address() -> Option<Vec<u8>> {
+    // SAFETY: NULL, or the connection's Port for the backend's whole life.
+    if unsafe { pg_sys::MyProcPort.is_null() } {
+        return None;
+    }
+    // SAFETY: the SQL functions inet_client_addr() and host(), which take no argument and an inet.
+    let address = unsafe {
+        let address = pgrx::direct_function_call_as_datum(pg_sys::inet_client_addr, &[]);
+        address.and_then(|address| pgrx::direct_function_call::<String>(pg_sys::network_host, &[Some(address)]))
+    };
+    Some(address.map_or_else(|| b"[local]".to_vec(), String::into_bytes))
+}
+
+/// Runs `look` on the setting application_name.
+pub fn with_application_name<R>(look: impl FnOnce(&[u8]) -> R) -> R {
+    // SAFETY: a setting's string, not changed while `look` runs.
+    let name = unsafe { pg_sys::application_name };
+    if name.is_null() {
+        return look(b"");
+    }
+    // SAFETY: settings are NUL-terminated.
+    look(unsafe { CStr::from_ptr(name) }.to_bytes())
+}
+
+/// Whether this process is a worker of somebody else's parallel query.
+pub fn is_parallel_worker() -> bool {
+    // SAFETY: a plain variable of the backend.
+    unsafe { pg_sys::ParallelWorkerNumber >= 0 }
+}
+
+/// Whether a transaction is running in which catalogs may be read.
+pub fn in_transaction() -> bool {
+    raw::IsTransactionState()
+}
+
+/// Whether this is a statement that the server makes to check a foreign key.
+pub fn in_referential_check() -> bool {
+    raw::InNoForceRLSOperation()
+}
+
+/// Whether the backend is on its way out.
+pub fn is_exiting() -> bool {
+    // SAFETY: a plain variable of the backend.
+    unsafe { pg_sys::proc_exit_inprogress }
+}
+
+/// Whether the server replays somebody else's log and can write nothing.
+pub fn in_recovery() -> bool {
+    // SAFETY: reads shared memory.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// Closes all cursors of the session but the one whose statement is running.
+pub fn close_cursors() {
+    // SAFETY: what DISCARD ALL and CLOSE ALL do (portalcmds.c); active portals are skipped.
+    unsafe { pg_sys::PortalHashTableDeleteAll() }
+}
+
+/// Cuts `text` to at most `limit` bytes without cutting a character in two.
+pub fn cut(text: &[u8], limit: usize) -> &[u8] {
+    if text.len() <= limit {
+        return text;
+    }
+    // SAFETY: reads at most `text.len()` bytes of the slice.
+    let end = unsafe { pg_sys::pg_mbcliplen(text.as_ptr().cast(), text.len() as i32, limit as i32) };
+    &text[..(end.max(0) as usize).min(limit)]
+}
+
+/// Number of the running subtransaction.
+pub fn subtransaction() -> u32 {
+    raw::GetCurrentSubTransactionId()
+}
+
+/// Whether the library is being loaded by shared_preload_libraries.
+pub fn is_preloading() -> bool {
+    // SAFETY: a plain variable of the server.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}

@@ -1,0 +1,78 @@
+//! What happens at the end of transactions and subtransactions.
+
+use pgrx::pg_sys::{self, SubXactEvent, XactEvent};
+use std::cell::Cell;
+
+thread_local! {
+    static ANNOUNCE: Cell<bool> = const { Cell::new(false) };
+    static WAKE_LAUNCHER: Cell<bool> = const { Cell::new(false) };
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+}
+
+pub(super) fn on_commit_announce() {
+    register();
+    ANNOUNCE.set(true);
+}
+
+/// Wakes the launcher once the running transaction has committed or aborted.
+pub fn wake_launcher_at_end() {
+    register();
+    WAKE_LAUNCHER.set(true);
+}
+
+/// How a transaction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Committed,
+    Aborted,
+}
+
+/// Registers the callbacks in this backend, once.
+pub fn register() {
+    if !REGISTERED.replace(true) {
+        // SAFETY: the callbacks live as long as the library, which is never unloaded.
+        unsafe {
+            pg_sys::RegisterXactCallback(Some(transaction), std::ptr::null_mut());
+            pg_sys::RegisterSubXactCallback(Some(subtransaction), std::ptr::null_mut());
+        }
+    }
+}
+
+/// PostgreSQL calls it after the commit is in the log and visible (xact.c: CommitTransaction), or
+/// after the abort. It must not raise.
+unsafe extern "C-unwind" fn transaction(event: XactEvent::Type, _argument: *mut std::ffi::c_void) {
+    let ending = match event {
+        XactEvent::XACT_EVENT_COMMIT | XactEvent::XACT_EVENT_PREPARE => Ending::Committed,
+        XactEvent::XACT_EVENT_ABORT => Ending::Aborted,
+        _ => return,
+    };
+    super::hooks::quietly(|| {
+        // A prepared transaction's changes show at COMMIT PREPARED; announcing twice costs nothing.
+        if ANNOUNCE.replace(false) && ending == Ending::Committed {
+            super::shared::next_generation();
+        }
+        if let Some(handlers) = super::hooks::handlers() {
+            (handlers.transaction_ended)(ending);
+        }
+        if WAKE_LAUNCHER.replace(false)
+            && let Some(shared) = super::shared::get()
+        {
+            shared.wake_launcher();
+        }
+    });
+}
+
+unsafe extern "C-unwind" fn subtransaction(
+    event: SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _argument: *mut std::ffi::c_void,
+) {
+    if event == SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        super::hooks::quietly(|| {
+            if let Some(handlers) = super::hooks::handlers() {
+                (handlers.subtransaction_aborted)(subtransaction);
+            }
+        });
+    }
+}

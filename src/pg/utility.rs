@@ -1,0 +1,283 @@
+//! A view of a utility statement, borrowed for the length of a hook.
+
+use pgrx::pg_sys::{self, LogStmtLevel, Node, NodeTag, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext};
+use std::ffi::{CStr, c_char};
+use std::marker::PhantomData;
+
+/// What a utility statement is, as far as anybody here must tell it from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT and the like.
+    Transaction,
+    /// SET and RESET.
+    Set,
+    /// SHOW.
+    Show,
+    /// DISCARD, DEALLOCATE, LISTEN, UNLISTEN, NOTIFY, CLOSE, CHECKPOINT, LOAD.
+    Session,
+    /// PREPARE, EXECUTE, DECLARE, EXPLAIN: what they run is judged when it runs.
+    Wrapper,
+    /// FETCH and MOVE.
+    Fetch,
+    /// DO and CALL.
+    Code,
+    /// COPY out of a table (`Some`) or a query.
+    CopyOut(Option<Oid>),
+    /// COPY into a table.
+    CopyIn(Option<Oid>),
+    Truncate(Vec<Oid>),
+    /// LOCK TABLE.
+    Lock(Vec<Oid>),
+    /// CREATE TABLE AS, CREATE MATERIALIZED VIEW, SELECT INTO.
+    CreateAs,
+    /// DROP EXTENSION, by names.
+    DropExtension(Vec<String>),
+    /// CREATE EXTENSION.
+    CreateExtension(String),
+    /// ALTER EXTENSION ... ADD or DROP.
+    AlterExtensionContents(String),
+    /// DROP DATABASE and what else needs a database without connections, by name.
+    Database { name: String, drops: bool },
+    /// A definition that hangs something on an existing relation: trigger, rule, policy, view.
+    Attaches(Option<Oid>),
+    /// ALTER TABLE and its kin.
+    Alters(Option<Oid>),
+    Other,
+}
+
+/// A utility statement about to run.
+pub struct Utility<'a> {
+    statement: *mut PlannedStmt,
+    source: *const c_char,
+    context: ProcessUtilityContext::Type,
+    parameters: ParamListInfo,
+    lifetime: PhantomData<&'a PlannedStmt>,
+}
+
+impl<'a> Utility<'a> {
+    /// # Safety
+    /// The arguments are those of ProcessUtility, used only while the hook runs.
+    pub(super) unsafe fn new(
+        statement: *mut PlannedStmt,
+        source: *const c_char,
+        context: ProcessUtilityContext::Type,
+        parameters: ParamListInfo,
+    ) -> Self {
+        Self { statement, source, context, parameters, lifetime: PhantomData }
+    }
+
+    fn node(&self) -> *mut Node {
+        // SAFETY: valid while the hook runs.
+        unsafe { (*self.statement).utilityStmt }
+    }
+
+    fn tag(&self) -> NodeTag {
+        // SAFETY: a utility statement has its node.
+        unsafe { (*self.node()).type_ }
+    }
+
+    pub fn text(&self) -> &'a [u8] {
+        // SAFETY: valid while the hook runs.
+        let (location, length) = unsafe { ((*self.statement).stmt_location, (*self.statement).stmt_len) };
+        super::query::statement_text(self.source, location, length)
+    }
+
+    /// The command tag, such as `CREATE TABLE`.
+    pub fn command(&self) -> &'static [u8] {
+        // SAFETY: the tag's name is a constant of the server.
+        unsafe { CStr::from_ptr(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(self.node()))) }.to_bytes()
+    }
+
+    /// Whether it is a part of another utility statement: a sub-command of CREATE SCHEMA, a sequence of a table.
+    pub fn is_subcommand(&self) -> bool {
+        self.context == ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND
+    }
+
+    pub fn parameters(&self) -> super::parameters::Parameters<'a> {
+        super::parameters::Parameters::new(self.parameters)
+    }
+
+    /// Whether PostgreSQL counts it among those that change data (log_statement = mod).
+    pub fn modifies(&self) -> bool {
+        self.level() == LogStmtLevel::LOGSTMT_MOD
+    }
+
+    /// Whether PostgreSQL counts it among those that define things (log_statement = ddl).
+    pub fn defines(&self) -> bool {
+        self.level() == LogStmtLevel::LOGSTMT_DDL
+    }
+
+    fn level(&self) -> LogStmtLevel::Type {
+        // SAFETY: looks at the statement's node only.
+        unsafe { pg_sys::GetCommandLogLevel(self.node()) }
+    }
+
+    /// Whether it is about roles and privileges.
+    pub fn concerns_roles(&self) -> bool {
+        // SAFETY: the tag says which struct the node is.
+        unsafe {
+            match self.tag() {
+                NodeTag::T_GrantStmt
+                | NodeTag::T_GrantRoleStmt
+                | NodeTag::T_CreateRoleStmt
+                | NodeTag::T_AlterRoleStmt
+                | NodeTag::T_AlterRoleSetStmt
+                | NodeTag::T_DropRoleStmt
+                | NodeTag::T_AlterDefaultPrivilegesStmt
+                | NodeTag::T_ReassignOwnedStmt
+                | NodeTag::T_DropOwnedStmt => true,
+                NodeTag::T_RenameStmt => {
+                    (*self.node().cast::<pg_sys::RenameStmt>()).renameType == pg_sys::ObjectType::OBJECT_ROLE
+                }
+                _ => false,
+            }
+        }
+    }
+
+    /// Whether its text may hold a password or another secret, wherever it stands in it.
+    pub fn carries_secret(&self) -> bool {
+        // SAFETY: the tag says which struct the node is; option lists hold DefElems.
+        unsafe {
+            let options = match self.tag() {
+                NodeTag::T_CreateRoleStmt => (*self.node().cast::<pg_sys::CreateRoleStmt>()).options,
+                NodeTag::T_AlterRoleStmt => (*self.node().cast::<pg_sys::AlterRoleStmt>()).options,
+                NodeTag::T_CreateUserMappingStmt
+                | NodeTag::T_AlterUserMappingStmt
+                | NodeTag::T_CreateForeignServerStmt
+                | NodeTag::T_AlterForeignServerStmt
+                | NodeTag::T_CreateSubscriptionStmt
+                | NodeTag::T_AlterSubscriptionStmt => return true,
+                _ => return false,
+            };
+            super::query::list::<pg_sys::DefElem>(options).any(|option| {
+                !option.defname.is_null() && CStr::from_ptr(option.defname).to_bytes().eq_ignore_ascii_case(b"password")
+            })
+        }
+    }
+
+    /// What it is. Looks names up in the catalogs, so call it only in a transaction that can.
+    pub fn kind(&self) -> Kind {
+        let node = self.node();
+        // SAFETY: the tag says which struct the node is; its fields are nodes, lists or strings of the statement.
+        unsafe {
+            match self.tag() {
+                NodeTag::T_TransactionStmt => Kind::Transaction,
+                NodeTag::T_VariableSetStmt | NodeTag::T_ConstraintsSetStmt => Kind::Set,
+                NodeTag::T_VariableShowStmt => Kind::Show,
+                NodeTag::T_DiscardStmt
+                | NodeTag::T_DeallocateStmt
+                | NodeTag::T_ListenStmt
+                | NodeTag::T_UnlistenStmt
+                | NodeTag::T_NotifyStmt
+                | NodeTag::T_ClosePortalStmt
+                | NodeTag::T_CheckPointStmt
+                | NodeTag::T_LoadStmt => Kind::Session,
+                NodeTag::T_PrepareStmt
+                | NodeTag::T_ExecuteStmt
+                | NodeTag::T_DeclareCursorStmt
+                | NodeTag::T_ExplainStmt => Kind::Wrapper,
+                NodeTag::T_FetchStmt => Kind::Fetch,
+                NodeTag::T_DoStmt | NodeTag::T_CallStmt => Kind::Code,
+                NodeTag::T_CopyStmt => {
+                    let copy = &*node.cast::<pg_sys::CopyStmt>();
+                    if copy.is_from { Kind::CopyIn(relid(copy.relation)) } else { Kind::CopyOut(relid(copy.relation)) }
+                }
+                NodeTag::T_TruncateStmt => Kind::Truncate(relids((*node.cast::<pg_sys::TruncateStmt>()).relations)),
+                NodeTag::T_LockStmt => Kind::Lock(relids((*node.cast::<pg_sys::LockStmt>()).relations)),
+                NodeTag::T_CreateTableAsStmt => Kind::CreateAs,
+                NodeTag::T_DropStmt => {
+                    let drop = &*node.cast::<pg_sys::DropStmt>();
+                    match drop.removeType {
+                        pg_sys::ObjectType::OBJECT_EXTENSION => {
+                            Kind::DropExtension(super::query::list::<Node>(drop.objects).filter_map(string).collect())
+                        }
+                        _ => Kind::Other,
+                    }
+                }
+                NodeTag::T_CreateExtensionStmt => {
+                    Kind::CreateExtension(text((*node.cast::<pg_sys::CreateExtensionStmt>()).extname))
+                }
+                NodeTag::T_AlterExtensionContentsStmt => {
+                    Kind::AlterExtensionContents(text((*node.cast::<pg_sys::AlterExtensionContentsStmt>()).extname))
+                }
+                NodeTag::T_DropdbStmt => {
+                    Kind::Database { name: text((*node.cast::<pg_sys::DropdbStmt>()).dbname), drops: true }
+                }
+                NodeTag::T_AlterDatabaseStmt => {
+                    Kind::Database { name: text((*node.cast::<pg_sys::AlterDatabaseStmt>()).dbname), drops: false }
+                }
+                NodeTag::T_CreatedbStmt => {
+                    // The template, which must be idle, may be named by an option; template1 is the default.
+                    let create = &*node.cast::<pg_sys::CreatedbStmt>();
+                    let template = super::query::list::<pg_sys::DefElem>(create.options)
+                        .find(|option| text(option.defname) == "template")
+                        .and_then(|option| option.arg.as_ref())
+                        .and_then(string);
+                    Kind::Database { name: template.unwrap_or_else(|| "template1".into()), drops: false }
+                }
+                NodeTag::T_RenameStmt => {
+                    let rename = &*node.cast::<pg_sys::RenameStmt>();
+                    match rename.renameType {
+                        pg_sys::ObjectType::OBJECT_DATABASE => {
+                            Kind::Database { name: text(rename.subname), drops: false }
+                        }
+                        _ => Kind::Alters(relid(rename.relation)),
+                    }
+                }
+                NodeTag::T_CreateTrigStmt => Kind::Attaches(relid((*node.cast::<pg_sys::CreateTrigStmt>()).relation)),
+                NodeTag::T_RuleStmt => Kind::Attaches(relid((*node.cast::<pg_sys::RuleStmt>()).relation)),
+                NodeTag::T_CreatePolicyStmt => {
+                    Kind::Attaches(relid((*node.cast::<pg_sys::CreatePolicyStmt>()).table))
+                }
+                NodeTag::T_ViewStmt => Kind::Attaches(relid((*node.cast::<pg_sys::ViewStmt>()).view)),
+                NodeTag::T_AlterTableStmt => Kind::Alters(relid((*node.cast::<pg_sys::AlterTableStmt>()).relation)),
+                NodeTag::T_IndexStmt => Kind::Alters(relid((*node.cast::<pg_sys::IndexStmt>()).relation)),
+                _ => Kind::Other,
+            }
+        }
+    }
+}
+
+/// # Safety
+/// NULL or NUL-terminated.
+unsafe fn text(name: *const c_char) -> String {
+    if name.is_null() {
+        return String::new();
+    }
+    // SAFETY: as the caller promises.
+    unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+}
+
+/// The text of a String node.
+fn string(node: &Node) -> Option<String> {
+    // SAFETY: the tag says that the node is a String; its name of the field differs by version.
+    (node.type_ == NodeTag::T_String).then(|| unsafe { text(super::version::string_value(std::ptr::from_ref(node))) })
+}
+
+/// # Safety
+/// NULL or a RangeVar.
+unsafe fn relid(name: *mut pg_sys::RangeVar) -> Option<Oid> {
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: looks the name up without a lock; an unknown one gives InvalidOid.
+    let oid = unsafe {
+        pg_sys::RangeVarGetRelidExtended(
+            name,
+            pg_sys::NoLock as i32,
+            pg_sys::RVROption::RVR_MISSING_OK,
+            None,
+            std::ptr::null_mut(),
+        )
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// # Safety
+/// A list of RangeVars.
+unsafe fn relids(names: *mut pg_sys::List) -> Vec<Oid> {
+    // SAFETY: as the caller promises.
+    super::query::list::<pg_sys::RangeVar>(names)
+        .filter_map(|name| unsafe { relid(std::ptr::from_ref(name).cast_mut()) })
+        .collect()
+}

@@ -1,0 +1,310 @@
+//! Where PostgreSQL's versions differ. Nothing else in the crate asks for the version.
+
+use super::query::RawRelation;
+use super::raw;
+use pgrx::pg_sys::{self, Node, PlannedStmt, Query, QueryDesc, ScanDirection};
+use std::ffi::{c_int, c_void};
+
+/// Index of AddinShmemInitLock among the main locks (lwlocknames.txt, lwlocklist.h).
+pub const ADDIN_SHMEM_INIT_LOCK: usize = 21;
+
+/// Asks for shared memory: 15 and later want it asked for in a hook of its own.
+pub fn install_shmem_request(request: unsafe extern "C-unwind" fn()) {
+    #[cfg(feature = "pg14")]
+    // SAFETY: in _PG_init under shared_preload_libraries, where 14 takes such requests.
+    unsafe {
+        request()
+    };
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: in _PG_init under shared_preload_libraries; single-threaded.
+    unsafe {
+        pg_sys::shmem_request_hook = Some(request)
+    };
+}
+
+/// The predecessor of our shmem_request_hook.
+pub fn shmem_request_predecessor() -> Option<unsafe extern "C-unwind" fn()> {
+    #[cfg(feature = "pg14")]
+    return None;
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: in _PG_init; single-threaded.
+    unsafe {
+        pg_sys::shmem_request_hook
+    }
+}
+
+/// Calls `each` with every relation of the statement whose privileges the executor checks.
+///
+/// Up to 15 they stand in the range table, from 16 in a list of their own (RTEPermissionInfo).
+pub(super) fn each_relation(rtable: *mut pg_sys::List, permissions: *mut pg_sys::List, mut each: impl FnMut(RawRelation)) {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    {
+        let _ = permissions;
+        for entry in super::query::list::<pg_sys::RangeTblEntry>(rtable) {
+            if entry.rtekind == pg_sys::RTEKind::RTE_RELATION && entry.requiredPerms != 0 {
+                each(RawRelation {
+                    relid: entry.relid,
+                    permissions: entry.requiredPerms,
+                    check_as: entry.checkAsUser,
+                    selected: entry.selectedCols,
+                    inserted: entry.insertedCols,
+                    updated: entry.updatedCols,
+                });
+            }
+        }
+    }
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    {
+        let _ = rtable;
+        for info in super::query::list::<pg_sys::RTEPermissionInfo>(permissions) {
+            if info.requiredPerms != 0 {
+                each(RawRelation {
+                    relid: info.relid,
+                    permissions: info.requiredPerms,
+                    check_as: info.checkAsUser,
+                    selected: info.selectedCols,
+                    inserted: info.insertedCols,
+                    updated: info.updatedCols,
+                });
+            }
+        }
+    }
+}
+
+/// The list that [`each_relation`] reads from 16 on.
+pub(super) fn planned_permissions(statement: &PlannedStmt) -> *mut pg_sys::List {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    {
+        let _ = statement;
+        std::ptr::null_mut()
+    }
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    statement.permInfos
+}
+
+/// The list that [`each_relation`] reads from 16 on.
+pub(super) fn query_permissions(query: &Query) -> *mut pg_sys::List {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    {
+        let _ = query;
+        std::ptr::null_mut()
+    }
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    query.rteperminfos
+}
+
+/// ExecutorRun lost its last argument in 18.
+#[cfg(not(feature = "pg18"))]
+pub(super) unsafe extern "C-unwind" fn executor_run(
+    desc: *mut QueryDesc,
+    direction: ScanDirection::Type,
+    count: u64,
+    once: bool,
+) {
+    // SAFETY: passes on what the executor gave us.
+    unsafe { super::hooks::executor_run::trampoline(desc, direction, count, once) }
+}
+
+/// ExecutorRun lost its last argument in 18.
+#[cfg(feature = "pg18")]
+pub(super) unsafe extern "C-unwind" fn executor_run(desc: *mut QueryDesc, direction: ScanDirection::Type, count: u64) {
+    // SAFETY: passes on what the executor gave us.
+    unsafe { super::hooks::executor_run::trampoline(desc, direction, count, true) }
+}
+
+/// Calls the next ExecutorRun.
+///
+/// # Safety
+/// The arguments are those of the hook; the frame owns nothing.
+#[allow(ffi_unwind_calls)] // the call chain of a hook: see raw.rs
+pub(super) unsafe fn next_executor_run(
+    next: pg_sys::ExecutorRun_hook_type,
+    desc: *mut QueryDesc,
+    direction: ScanDirection::Type,
+    count: u64,
+    once: bool,
+) {
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: as for the hook itself.
+    unsafe {
+        match next {
+            Some(next) => next(desc, direction, count, once),
+            None => raw::standard_ExecutorRun(desc, direction, count, once),
+        }
+    }
+    #[cfg(feature = "pg18")]
+    // SAFETY: as for the hook itself.
+    unsafe {
+        let _ = once;
+        match next {
+            Some(next) => next(desc, direction, count),
+            None => raw::standard_ExecutorRun(desc, direction, count),
+        }
+    }
+}
+
+/// Visits the children of an expression node.
+///
+/// # Safety
+/// `node` is a node or NULL, `context` what `walker` expects.
+pub(super) unsafe fn walk_expression(
+    node: *mut Node,
+    walker: unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool,
+    context: *mut c_void,
+) -> bool {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    // SAFETY: as the caller promises.
+    unsafe {
+        pg_sys::expression_tree_walker(node, Some(walker), context)
+    }
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    // SAFETY: as the caller promises.
+    unsafe {
+        pg_sys::expression_tree_walker_impl(node, Some(walker), context)
+    }
+}
+
+/// Visits the parts of a query, its range table's entries first.
+///
+/// # Safety
+/// `query` is a whole query, `context` what `walker` expects.
+pub(super) unsafe fn walk_query(
+    query: *mut Query,
+    walker: unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool,
+    context: *mut c_void,
+) -> bool {
+    let flags = pg_sys::QTW_EXAMINE_RTES_BEFORE as c_int;
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    // SAFETY: as the caller promises.
+    unsafe {
+        pg_sys::query_tree_walker(query, Some(walker), context, flags)
+    }
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    // SAFETY: as the caller promises.
+    unsafe {
+        pg_sys::query_tree_walker_impl(query, Some(walker), context, flags)
+    }
+}
+
+/// The characters of a String node: `str` up to 14, `sval` from 15.
+///
+/// # Safety
+/// `node` is a String.
+pub(super) unsafe fn string_value(node: *const Node) -> *const std::ffi::c_char {
+    #[cfg(feature = "pg14")]
+    // SAFETY: as the caller promises.
+    unsafe {
+        (*node.cast::<pg_sys::Value>()).val.str_
+    }
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: as the caller promises.
+    unsafe {
+        (*node.cast::<pg_sys::String>()).sval
+    }
+}
+
+/// Enters a stored tuple into the indexes of its table.
+///
+/// # Safety
+/// `result` has its indexes open, `slot` holds the tuple just stored.
+pub(super) unsafe fn insert_index_tuples(
+    result: *mut pg_sys::ResultRelInfo,
+    slot: *mut pg_sys::TupleTableSlot,
+    state: *mut pg_sys::EState,
+) {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    // SAFETY: as the caller promises.
+    unsafe {
+        pg_sys::ExecInsertIndexTuples(result, slot, state, false, false, std::ptr::null_mut(), std::ptr::null_mut());
+    }
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    // SAFETY: as the caller promises.
+    unsafe {
+        pg_sys::ExecInsertIndexTuples(
+            result,
+            slot,
+            state,
+            false,
+            false,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            false,
+        );
+    }
+}
+
+/// The memory that index expressions use per tuple (executor.h: GetPerTupleMemoryContext).
+///
+/// # Safety
+/// `state` is a live EState.
+pub(super) unsafe fn per_tuple_memory(state: *mut pg_sys::EState) -> pg_sys::MemoryContext {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut context = (*state).es_per_tuple_exprcontext;
+        if context.is_null() {
+            context = pg_sys::MakePerTupleExprContext(state);
+        }
+        (*context).ecxt_per_tuple_memory
+    }
+}
+
+/// A column's attribute, counted from 0. The attributes lie elsewhere from 18 on.
+///
+/// # Safety
+/// `desc` is a tuple descriptor with more than `column` attributes.
+unsafe fn attribute(desc: pg_sys::TupleDesc, column: usize) -> *const pg_sys::FormData_pg_attribute {
+    #[cfg(not(feature = "pg18"))]
+    // SAFETY: as the caller promises.
+    unsafe {
+        (*desc).attrs.as_ptr().add(column)
+    }
+    #[cfg(feature = "pg18")]
+    // SAFETY: as the caller promises.
+    unsafe {
+        pg_sys::TupleDescAttr(desc, column as i32)
+    }
+}
+
+/// Type of a table's column, counted from 0.
+///
+/// # Safety
+/// As for [`attribute`].
+pub(super) unsafe fn attribute_type(desc: pg_sys::TupleDesc, column: usize) -> pg_sys::Oid {
+    // SAFETY: as the caller promises.
+    unsafe { (*attribute(desc, column)).atttypid }
+}
+
+/// Name of a table's column, counted from 0.
+///
+/// # Safety
+/// As for [`attribute`]; the descriptor outlives the name.
+pub(super) unsafe fn attribute_name<'a>(desc: pg_sys::TupleDesc, column: usize) -> &'a std::ffi::CStr {
+    // SAFETY: as the caller promises; names are NUL-terminated.
+    unsafe { std::ffi::CStr::from_ptr((*attribute(desc, column)).attname.data.as_ptr()) }
+}
+
+/// An object's kind and name.
+///
+/// # Safety
+/// `address` names an object, which need not exist.
+pub(super) unsafe fn object_description(address: *const pg_sys::ObjectAddress) -> *const std::ffi::c_char {
+    // SAFETY: as the caller promises.
+    unsafe { pg_sys::getObjectDescription(address, true) }
+}
+
+/// Up to where the write-ahead log is on disk.
+///
+/// # Safety
+/// Shared memory is attached, and the server is not in recovery.
+pub(super) unsafe fn flushed_log() -> u64 {
+    #[cfg(feature = "pg14")]
+    // SAFETY: as the caller promises.
+    unsafe {
+        pg_sys::GetFlushRecPtr()
+    }
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: as the caller promises; the timeline is not asked for.
+    unsafe {
+        pg_sys::GetFlushRecPtr(std::ptr::null_mut())
+    }
+}

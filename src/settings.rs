@@ -1,0 +1,68 @@
+//! The settings. None can be set by the people it governs: all need the configuration file.
+//!
+//! Each is private, with the reason for its default, and read through a typed accessor.
+//! `docs/settings.md` lists them for administrators; a test keeps the two in step.
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+
+/// Whose statements are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum AuditRoles {
+    /// People, enrolled roles, superusers, and whoever touches a protected table.
+    #[name = c"default"]
+    Default,
+    /// Everybody.
+    #[name = c"all"]
+    All,
+}
+
+// The application's own role is left out unless asked for: its volume is large, and it is no person.
+static AUDIT_ROLES: GucSetting<AuditRoles> = GucSetting::<AuditRoles>::new(AuditRoles::Default);
+// What a function does with tables is what auditors ask about, so it is on.
+static NESTED_STATEMENTS: GucSetting<bool> = GucSetting::<bool>::new(true);
+// The guards of the ledger hold unless somebody with access to the server's files says otherwise.
+static MAINTENANCE: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+/// Defines the settings; once, in `_PG_init`.
+pub fn define() {
+    GucRegistry::define_enum_guc(
+        c"pg_custodian.audit_roles",
+        c"Chooses whose statements are recorded.",
+        c"\"default\": people, enrolled roles, superusers, and whoever touches a protected table. \"all\": everybody.",
+        &AUDIT_ROLES,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"pg_custodian.nested_statements",
+        c"Records the statements that functions and other statements run.",
+        c"If off, only what clients send is recorded.",
+        &NESTED_STATEMENTS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"pg_custodian.maintenance",
+        c"Permits to alter or drop the ledger and its guards.",
+        c"Can be set only in postgresql.conf itself, not by ALTER SYSTEM.",
+        &MAINTENANCE,
+        GucContext::Sighup,
+        // A superuser without access to files must not be able to open the door by SQL.
+        GucFlags::DISALLOW_IN_AUTO_FILE,
+    );
+}
+
+/// Whose statements are recorded.
+pub fn audit_roles() -> AuditRoles {
+    AUDIT_ROLES.get()
+}
+
+/// Whether nested statements are recorded.
+pub fn nested_statements() -> bool {
+    NESTED_STATEMENTS.get()
+}
+
+/// Whether the ledger and its guards may be altered.
+pub fn maintenance() -> bool {
+    MAINTENANCE.get()
+}

@@ -1,0 +1,162 @@
+//! The situation most tests start from: a shop whose staff share the login `readonly`, an issuer of
+//! tokens that the shop trusts, and customers some of whose fields are masked.
+
+use super::token::{AUDIENCE, Algorithm, ISSUER, Signer, random_text};
+use super::{Cluster, Wanted, custodian};
+use postgres::Client;
+
+pub struct Shop {
+    pub cluster: Cluster,
+    pub issuer: Signer,
+    password: String,
+}
+
+/// A shop whose shared role is in this mode: `observe`, `identify` or `govern`.
+pub fn open(mode: &str) -> Shop {
+    open_on(custodian(), mode)
+}
+
+pub fn open_on(server: Wanted, mode: &str) -> Shop {
+    let shop =
+        Shop { cluster: server.start(), issuer: Signer::new(Algorithm::RS256), password: random_text(16) };
+    shop.cluster.create_database("shop");
+    let mut admin = shop.admin();
+    admin.batch_execute(include_str!("shop.sql")).unwrap();
+    admin
+        .batch_execute(&format!(
+            "create role readonly login password '{}';
+             grant select on public.orders to readonly;",
+            shop.password
+        ))
+        .unwrap();
+    shop.trust(&mut admin, &shop.issuer);
+    admin
+        .batch_execute(
+            "select mask.protect('public.customers', 'iban', 'partial(4, ''**************'', 4)', array['support']);
+             select mask.protect('public.customers', 'ssn', 'null_value');
+             select mask.protect('public.customers', 'email', 'email', array['support']);
+             select mask.generate_view('public.customers');
+             grant usage on schema masked to readonly;
+             grant select on masked.customers to readonly;",
+        )
+        .unwrap();
+    admin.execute("select custodian.enroll('readonly', $1)", &[&mode]).unwrap();
+    shop
+}
+
+impl Shop {
+    /// The superuser in the shop's database.
+    pub fn admin(&self) -> Client {
+        self.cluster.superuser("shop")
+    }
+
+    /// The shared login, nobody having said who he is.
+    pub fn readonly(&self) -> Client {
+        self.cluster.login("readonly", &self.password, "shop")
+    }
+
+    /// The shared login with start-up options.
+    pub fn try_readonly(&self, options: &str) -> Result<Client, postgres::Error> {
+        self.cluster.try_login("readonly", &self.password, "shop", options)
+    }
+
+    /// The shared login in the hands of a person.
+    pub fn person(&self, user: &str, groups: &[&str]) -> Client {
+        let mut client = self.readonly();
+        identify(&mut client, &self.issuer.person(user, groups)).unwrap();
+        client
+    }
+
+    pub fn trust(&self, admin: &mut Client, issuer: &Signer) {
+        admin
+            .execute(
+                "select custodian.trust_issuer($1, $2, array[$3])",
+                &[&ISSUER, &issuer.jwks(), &AUDIENCE],
+            )
+            .unwrap();
+    }
+
+    /// What the ledger says of the statements whose text contains `part`, oldest first.
+    pub fn recorded(&self, part: &str) -> Vec<Statement> {
+        let mut admin = self.admin();
+        sync(&mut admin);
+        admin
+            .query(
+                "select user_id, user_email, session_role::text, command, outcome, sqlstate, parameters, rows,
+                        objects, fields, coalesce(cardinality(grants), 0) as grants
+                 from audit.statements
+                 where position($1 in statement) > 0 and statement not like '%audit.statements%'
+                 order by seq",
+                &[&part],
+            )
+            .unwrap()
+            .iter()
+            .map(|row| Statement {
+                user_id: row.get("user_id"),
+                user_email: row.get("user_email"),
+                session_role: row.get("session_role"),
+                command: row.get("command"),
+                outcome: row.get("outcome"),
+                sqlstate: row.get("sqlstate"),
+                parameters: row.get("parameters"),
+                rows: row.get("rows"),
+                objects: row.get("objects"),
+                fields: row.get("fields"),
+                grants: row.get("grants"),
+            })
+            .collect()
+    }
+
+    /// The one record of a statement whose text contains `part`.
+    #[track_caller]
+    pub fn the_record(&self, part: &str) -> Statement {
+        let mut found = self.recorded(part);
+        assert_eq!(found.len(), 1, "records of {part:?}: {found:#?}");
+        found.remove(0)
+    }
+}
+
+/// A row of audit.statements, as far as the tests look at it.
+#[derive(Debug)]
+pub struct Statement {
+    pub user_id: Option<String>,
+    pub user_email: Option<String>,
+    pub session_role: Option<String>,
+    pub command: Option<String>,
+    pub outcome: Option<String>,
+    pub sqlstate: Option<String>,
+    pub parameters: Option<Vec<Option<String>>>,
+    pub rows: Option<i64>,
+    pub objects: Option<Vec<String>>,
+    pub fields: Option<serde_json::Value>,
+    pub grants: i32,
+}
+
+impl Statement {
+    pub fn outcome(&self) -> &str {
+        self.outcome.as_deref().unwrap_or_default()
+    }
+
+    pub fn user(&self) -> &str {
+        self.user_id.as_deref().unwrap_or_default()
+    }
+
+    /// How a column was shown: "masked", "revealed" or nothing.
+    pub fn field(&self, column: &str) -> &str {
+        self.fields.as_ref().and_then(|fields| fields[column].as_str()).unwrap_or_default()
+    }
+}
+
+pub fn identify(client: &mut Client, token: &str) -> Result<u64, postgres::Error> {
+    client.execute("select custodian.set_identity($1)", &[&token])
+}
+
+/// Waits until the ledger has what was journalled.
+pub fn sync(admin: &mut Client) {
+    admin.execute("select audit.sync()", &[]).unwrap();
+}
+
+/// Whether the ledger's chain holds.
+pub fn verified(admin: &mut Client) -> bool {
+    admin.query_one("select ok from audit.verify()", &[]).unwrap().get(0)
+}
