@@ -249,11 +249,7 @@ mod tests {
         Spi::run("SELECT mask.generate_view('shop.customers')").unwrap();
         assert_eq!(oid("masked.customers"), view, "nothing changed, nothing was made anew");
         assert_eq!(row(1), "(1,\"John Doe\",john.d***@example.com,DE****3000,,)");
-        Spi::run(
-            "ALTER TABLE shop.customers RENAME email TO mail; ALTER TABLE shop.customers ALTER name TYPE varchar(20);",
-        )
-        .map(|()| ())
-        .unwrap_or_default();
+        Spi::run("ALTER TABLE shop.customers RENAME email TO mail").unwrap();
         Spi::run("SELECT mask.generate_view('shop.customers')").unwrap();
         assert_eq!(text("SELECT mail FROM masked.customers WHERE id = 1").unwrap(), "john.d***@example.com");
         assert!(is_true(

@@ -87,8 +87,12 @@ enum Scope {
     PausedWriter,
 }
 
-/// Calls `look` with the surroundings, if the extension is installed here.
+/// Calls `look` with the surroundings, if the extension is installed here. While its own script
+/// installs or updates it, it is not yet.
 fn installed<R>(look: impl FnOnce(&Surroundings) -> R) -> Option<R> {
+    if catalog::in_script_of(guard::EXTENSION) {
+        return None;
+    }
     let generation = shared::generation();
     let known = SURROUNDINGS.with_borrow(|known| {
         known.as_ref().is_some_and(|known| known.generation == generation && known.names == catalog::names_generation())

@@ -81,7 +81,7 @@ COMMENT ON TRIGGER announce_change ON mask.secret_key IS 'No session goes on wit
 
 -- an SQL function, so that the planner puts the NULL itself in its place
 CREATE FUNCTION mask.null_value(value anyelement) RETURNS anyelement
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT NULL';
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT CASE WHEN false THEN value END';
 REVOKE ALL ON FUNCTION mask.null_value(anyelement) FROM PUBLIC;
 COMMENT ON FUNCTION mask.null_value(anyelement) IS 'NULL, whatever the value; for columns of every type';
 

@@ -167,7 +167,6 @@ pub enum Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     Database,
-    Schema(Oid),
     Relation { relation: Oid, schema: Oid },
 }
 
@@ -175,7 +174,7 @@ impl Scope {
     fn holds(self, place: Place) -> bool {
         match (self, place) {
             (Self::Database, _) => true,
-            (Self::Schema(of), Place::Schema(schema) | Place::Relation { schema, .. }) => of == schema,
+            (Self::Schema(of), Place::Relation { schema, .. }) => of == schema,
             (Self::Relation(of), Place::Relation { relation, .. }) => of == relation,
             _ => false,
         }
@@ -350,7 +349,6 @@ mod tests {
         assert_eq!(id(table(11, 6), Privilege::Select, 150), None);
         assert_eq!(id(table(5, 6), Privilege::Select, 250), None, "a schema's number is not a table's");
         assert_eq!(id(table(11, 5), Privilege::Insert, 150), None);
-        assert_eq!(id(Place::Schema(oid(5)), Privilege::Select, 250), Some(2));
         assert_eq!(id(Place::Database, Privilege::Select, 150), None, "a table's grant is not the database's");
         assert_eq!(id(table(99, 99), Privilege::Reveal, 150), Some(3));
     }

@@ -15,6 +15,5 @@ pub mod privilege;
 mod sql;
 mod store;
 
-pub use error::AccessError;
-pub use grant::{LiveGrants, live_for};
+pub use grant::live_for;
 pub use privilege::{Privilege, Privileges};

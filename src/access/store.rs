@@ -56,6 +56,9 @@ fn schema_named(client: &SpiClient<'_>, schema: &str) -> Result<Oid, AccessError
     }
 }
 
+// Statements that write run without a row limit: the executor stops at the limit, and what a statement
+// does at its end, such as firing its triggers, would be left out.
+
 /// Files a grant; times in microseconds since 2000.
 pub fn insert(
     client: &mut SpiClient<'_>,
@@ -71,7 +74,7 @@ pub fn insert(
              schema_id, relation_id, starts_at, ends_at, reason, ticket, granted_by, granted_by_issuer, \
              granted_by_role) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, session_user) RETURNING id",
-        Some(1),
+        None,
         &[
             wanted.user_id.clone().into(),
             wanted.issuer.clone().into(),
@@ -110,7 +113,7 @@ pub fn revoke(
     // locked first, so that of two revocations at once the second says that there is nothing left
     let found = client.update(
         "SELECT revoked_at IS NULL AND ends_at > $2 FROM access.issued_grant WHERE id = $1 FOR UPDATE",
-        Some(1),
+        None,
         &[id.into(), moment(now).into()],
     )?;
     if found.is_empty() {
@@ -124,7 +127,7 @@ pub fn revoke(
             "UPDATE access.issued_grant SET revoked_at = $2, revoke_reason = $3, revoked_by = $4, \
                  revoked_by_issuer = $5, revoked_by_role = session_user \
              WHERE id = $1 RETURNING user_id, group_name, object_name",
-            Some(1),
+            None,
             &[id.into(), moment(now).into(), reason.into(), by.user_id.clone().into(), by.issuer.clone().into()],
         )?
         .first();

@@ -62,11 +62,11 @@ impl Report for IdentityError {
         match self {
             Self::Server(error) => error.code(),
             Self::Trail(error) => error.code(),
-            Self::Refused(_) | Self::UntrustedIssuer | Self::Expired { .. }
+            Self::Refused(_)
+            | Self::UntrustedIssuer
+            | Self::Expired { .. }
             | Self::Distrusted { .. }
-            | Self::PersonChanged => {
-                PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
-            }
+            | Self::PersonChanged => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::BrokenIssuer(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NullArgument(_) | Self::NullElement(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::Terms(_) | Self::Jwks(_) | Self::UnknownMode(_) | Self::Superuser(_) => {

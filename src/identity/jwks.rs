@@ -7,7 +7,7 @@
 //! them side by side) are set aside as RFC 7517 section 5 advises: they never verify anything, and
 //! a set with nothing else in it is refused.
 
-use super::algorithm::{Algorithm, KeyKind};
+use super::algorithm::Algorithm;
 use super::key::{Key, KeyFault, Reading, read};
 use super::refusal::Refusal;
 use serde_json::Value;
@@ -103,11 +103,6 @@ impl KeySet {
 
     pub fn set_aside(&self) -> &[SetAside] {
         &self.set_aside
-    }
-
-    /// Whether a shared secret is among the keys.
-    pub fn has_shared_secret(&self) -> bool {
-        self.keys.iter().any(|k| k.kind() == KeyKind::Shared)
     }
 }
 

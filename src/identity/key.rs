@@ -97,6 +97,7 @@ impl Key {
         self.id.as_deref()
     }
 
+    #[cfg(test)]
     pub fn kind(&self) -> KeyKind {
         self.kind
     }

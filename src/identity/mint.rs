@@ -1,5 +1,6 @@
 //! An issuer for tests: keys made on the spot, and whatever tokens a test asks of them, right or
 //! wrong. Compiled into test builds only.
+#![cfg_attr(not(test), allow(dead_code, reason = "the tests inside the server use a part of it"))]
 #![allow(clippy::expect_used, reason = "test builds only: a key that cannot be made ends the test")]
 
 use super::algorithm::{Algorithm, KeyKind};

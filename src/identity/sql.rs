@@ -6,15 +6,20 @@ use super::{changes, enrolled, identify, registry, session};
 use crate::error::report;
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::heap_tuple::PgHeapTuple;
-use pgrx::pg_sys::{Oid, panic::ErrorReport};
+use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 use pgrx::{AllocatedByRust, JsonB, PgSqlErrorCode};
 
-type PersonRow = pgrx::composite_type!('static, "custodian.person");
+/// A row of type `custodian.person`. Signatures spell it out: pgrx reads them by their letters.
+type PersonRow = PgHeapTuple<'static, AllocatedByRust>;
 
 /// `custodian.set_identity`
 #[pg_extern(sql = false)]
-fn set_identity(token: Option<String>, for_transaction: Option<bool>) -> Result<PersonRow, ErrorReport> {
+fn set_identity(
+    token: Option<String>,
+    for_transaction: Option<bool>,
+) -> Result<pgrx::composite_type!('static, "custodian.person"), ErrorReport> {
     let token = token.map(Secret::new);
     let for_transaction = registry::present(for_transaction, "for_transaction").map_err(report)?;
     row(&*identify::identify(token, for_transaction).map_err(report)?)
@@ -26,10 +31,10 @@ fn clear_identity() -> Result<(), ErrorReport> {
     identify::clear().map_err(report)
 }
 
-/// `custodian.whoami`
+/// `custodian.whoami`. pgrx knows no composite type in an Option in a Result.
 #[pg_extern(sql = false)]
-fn whoami() -> Result<Option<PersonRow>, ErrorReport> {
-    session::live().map(|person| row(&person)).transpose()
+fn whoami() -> Option<pgrx::composite_type!('static, "custodian.person")> {
+    session::live().map(|person| row(&person).unwrap_or_report())
 }
 
 /// `custodian.user_id`

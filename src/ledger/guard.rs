@@ -120,9 +120,6 @@ pub fn check_object(access: &ObjectAccess) -> Result<(), LedgerError> {
         return Ok(());
     }
     let Some(ours) = catalog::extension(EXTENSION) else { return Ok(()) };
-    if catalog::in_script_of(ours) {
-        return Ok(());
-    }
     let guarded = match access.access {
         // CREATE OR REPLACE FUNCTION counts as creation.
         Access::Created => access.class == pg_sys::ProcedureRelationId && is_ours(access.class, access.object),

@@ -161,7 +161,7 @@ pub fn put_policy(client: &mut SpiClient<'_>, policy: &NewPolicy<'_>) -> Result<
              masking = excluded.masking, reveal_to = excluded.reveal_to, created_at = excluded.created_at, \
              created_by = excluded.created_by, created_by_role = excluded.created_by_role \
          RETURNING y.id",
-        Some(1),
+        None,
         &[
             policy.relation.into(),
             policy.attnum.into(),
@@ -178,7 +178,7 @@ pub fn put_policy(client: &mut SpiClient<'_>, policy: &NewPolicy<'_>) -> Result<
 pub fn delete_policy(client: &mut SpiClient<'_>, relation: Oid, attnum: i16) -> Result<Option<i64>, MaskError> {
     let row = client.update(
         "DELETE FROM mask.policy WHERE relation = $1 AND attnum = $2 RETURNING id",
-        Some(1),
+        None,
         &[relation.into(), attnum.into()],
     )?;
     if row.is_empty() { Ok(None) } else { Ok(row.first().get_one()?) }

@@ -89,7 +89,12 @@ pub fn scan(relid: Oid, columns: &[&str], mut each: impl FnMut(&Row<'_>) -> bool
     in_own_memory("pg_custodian catalog scan", || {
         // SAFETY: the scan protocol of genam.h; everything is closed in this function or by the ERROR that leaves it.
         unsafe {
-            let relation = pg_sys::try_relation_open(relid, pg_sys::AccessShareLock as i32);
+            let lock = pg_sys::AccessShareLock as i32;
+            // A catalog is there; whether another table is, is asked of pg_class, which the launcher cannot read.
+            let relation = match relid.to_u32() < pg_sys::FirstNormalObjectId {
+                true => pg_sys::relation_open(relid, lock),
+                false => pg_sys::try_relation_open(relid, lock),
+            };
             if relation.is_null() {
                 return Ok(false);
             }
@@ -234,10 +239,10 @@ pub fn functions(schema: &str, names: &[&str]) -> Vec<Oid> {
     found
 }
 
-/// Whether an extension's script is running, and it is this extension's.
-pub fn in_script_of(extension: Oid) -> bool {
+/// Whether the script of the extension `name` is running.
+pub fn in_script_of(name: &str) -> bool {
     // SAFETY: plain variables of the backend.
-    unsafe { pg_sys::creating_extension && pg_sys::CurrentExtensionObject == extension }
+    unsafe { pg_sys::creating_extension && extension(name) == Some(pg_sys::CurrentExtensionObject) }
 }
 
 fn valid(oid: Oid) -> Option<Oid> {
