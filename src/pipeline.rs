@@ -62,17 +62,45 @@ fn started() {
 }
 
 /// What the backend knows of its database, good for one generation of the configuration.
-#[derive(Clone)]
+#[derive(Default)]
 struct Surroundings {
     generation: u64,
-    names: u64,
     installed: bool,
-    /// Functions by which a session without a person identifies.
-    identifying: Rc<[Oid]>,
+    /// Functions that a session without a person may call, and nothing else.
+    identifying: Vec<Oid>,
+    /// Functions that are given a token.
+    presenting: Vec<Oid>,
+    /// Functions that may be given another secret: the key of an issuer that signs with HS256.
+    confiding: Vec<Oid>,
+    /// Tables of the ledger.
+    ledger: Vec<Oid>,
+}
+
+impl Surroundings {
+    fn look(generation: u64) -> Self {
+        if catalog::relation("audit", "ledger").is_none() || catalog::extension(guard::EXTENSION).is_none() {
+            return Self { generation, ..Self::default() };
+        }
+        let ours = |names: &[&str]| catalog::functions("custodian", names);
+        let mut identifying = ours(&["set_identity", "clear_identity", "whoami", "user_id", "email", "groups"]);
+        // What drivers ask when they connect; none of them reads a table.
+        identifying.extend(catalog::functions(
+            "pg_catalog",
+            &["version", "current_database", "current_schema", "pg_backend_pid", "pg_is_in_recovery"],
+        ));
+        Self {
+            generation,
+            installed: true,
+            identifying,
+            presenting: ours(&["set_identity"]),
+            confiding: ours(&["trust_issuer", "rotate_keys"]),
+            ledger: guard::tables(),
+        }
+    }
 }
 
 thread_local! {
-    static SURROUNDINGS: RefCell<Option<Surroundings>> = const { RefCell::new(None) };
+    static SURROUNDINGS: RefCell<Option<Rc<Surroundings>>> = const { RefCell::new(None) };
     static SCOPES: RefCell<Vec<(Depth, Scope)>> = const { RefCell::new(Vec::new()) };
     static KEY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
@@ -87,36 +115,26 @@ enum Scope {
     PausedWriter,
 }
 
-/// Calls `look` with the surroundings, if the extension is installed here. While its own script
-/// installs or updates it, it is not yet.
-fn installed<R>(look: impl FnOnce(&Surroundings) -> R) -> Option<R> {
+/// The surroundings, if the extension is installed here. While its own script installs or updates
+/// it, it is not yet.
+fn installed() -> Option<Rc<Surroundings>> {
     if catalog::in_script_of(guard::EXTENSION) {
         return None;
     }
     let generation = shared::generation();
-    let known = SURROUNDINGS.with_borrow(|known| {
-        known.as_ref().is_some_and(|known| known.generation == generation && known.names == catalog::names_generation())
-    });
-    if !known && session::in_transaction() {
-        catalog::watch_names();
-        transaction::register();
-        let names = catalog::names_generation();
-        let is_installed = catalog::relation("audit", "ledger").is_some() && catalog::extension(guard::EXTENSION).is_some();
-        let identifying = if is_installed { identifying_functions() } else { Vec::new() };
-        let fresh = Surroundings { generation, names, installed: is_installed, identifying: identifying.into() };
-        SURROUNDINGS.replace(Some(fresh));
-    }
-    SURROUNDINGS.with_borrow(|known| known.as_ref().filter(|known| known.installed).map(look))
-}
-
-/// Functions that a session without a person may call, and nothing else.
-fn identifying_functions() -> Vec<Oid> {
-    let ours = ["set_identity", "clear_identity", "whoami", "user_id", "email", "groups"];
-    // What drivers ask when they connect; none of them reads a table.
-    let theirs = ["version", "current_database", "current_schema", "pg_backend_pid", "pg_is_in_recovery"];
-    let mut found = catalog::functions("custodian", &ours);
-    found.extend(catalog::functions("pg_catalog", &theirs));
-    found
+    let known = SURROUNDINGS.with_borrow(Clone::clone);
+    let known = match known {
+        Some(known) if known.generation == generation || !session::in_transaction() => known,
+        _ if !session::in_transaction() => return None,
+        _ => {
+            catalog::watch_names();
+            transaction::register();
+            let fresh = Rc::new(Surroundings::look(generation));
+            SURROUNDINGS.replace(Some(fresh.clone()));
+            fresh
+        }
+    };
+    known.installed.then_some(known)
 }
 
 /// The enrolled role that the session acts for, and the stricter mode of the two it may have.
@@ -204,7 +222,7 @@ fn refuse(asker: &Asker, error: impl Report, shape: impl FnOnce() -> Shape) -> E
 }
 
 fn analysed(query: &Analysed<'_>) -> Result<(), ErrorReport> {
-    if !session::in_transaction() || installed(|_| ()).is_none() {
+    if !session::in_transaction() || installed().is_none() {
         return Ok(());
     }
     let oracles = masking::oracle_functions().map_err(report)?;
@@ -224,7 +242,7 @@ fn shape_of_query(query: &Analysed<'_>, secrecy: Secrecy) -> Shape {
 
 /// The first judgement: planning folds functions, which runs them.
 fn planning(query: &Analysed<'_>) -> Result<(), ErrorReport> {
-    let Some(identifying) = installed(|known| known.identifying.clone()) else { return Ok(()) };
+    let Some(known) = installed() else { return Ok(()) };
     if query.is_utility() || session::in_referential_check() {
         return Ok(());
     }
@@ -233,7 +251,7 @@ fn planning(query: &Analysed<'_>) -> Result<(), ErrorReport> {
         return Ok(());
     }
     let (asker, ended) = Asker::find().map_err(report)?;
-    if asker.person.is_some() || query.only_calls(&identifying) {
+    if asker.person.is_some() || query.only_calls(&known.identifying) {
         return Ok(());
     }
     let shape = || shape_of_query(query, Secrecy::Open);
@@ -260,15 +278,21 @@ fn is_any_relevant(planned: &Planned<'_>) -> Result<bool, ServerError> {
 }
 
 fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
-    let Some(identifying) = installed(|known| known.identifying.clone()) else { return Ok(()) };
+    let Some(known) = installed() else { return Ok(()) };
     if session::in_referential_check() {
         return Ok(());
     }
     let (asker, ended) = Asker::find().map_err(report)?;
     let relevant = is_any_relevant(planned).map_err(report)?;
     // Only what names no relation can be an identification.
-    let identifies = !planned.names_relations() && planned.only_calls(&identifying);
-    let secrecy = if identifies && planned.calls_functions() { Secrecy::Identifies } else { Secrecy::Open };
+    let identifies = !planned.names_relations() && planned.only_calls(&known.identifying);
+    let secrecy = if planned.calls_any(&known.presenting) {
+        Secrecy::Identifies
+    } else if planned.calls_any(&known.confiding) {
+        Secrecy::Withheld
+    } else {
+        Secrecy::Open
+    };
     let uses = || planned.relations();
     let bare = || build::planned(planned.text(), planned.command(), planned.writes(), &uses(), Fields::default(), secrecy);
 
@@ -285,7 +309,9 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
             Err(error) => return Err(refuse(&asker, error, bare)),
         };
     }
-    if planned.writes_catalogs()
+    let mut guarded = false;
+    planned.each_written(|relid| guarded |= guard::concerns(relid, &known.ledger));
+    if guarded
         && let Err(error) = guard::check_writes(&uses())
     {
         return Err(refuse(&asker, error, bare));
@@ -383,11 +409,25 @@ fn leave(depth: Depth) {
 fn utility_starting(utility: &Utility<'_>) -> Result<Ticket, ErrorReport> {
     let kind = utility.kind();
     let depth = capture::depth();
-    let number = match installed(|_| ()) {
+    let number = match installed() {
         // Parts of another utility statement were judged and recorded with it.
-        Some(()) if !utility.is_subcommand() => judge_utility(utility, &kind)?,
-        _ => 0,
+        Some(_) if !utility.is_subcommand() => judge_utility(utility, &kind)?,
+        Some(_) => 0,
+        // From a database without the extension, one with a ledger must not be dropped either.
+        None => {
+            if matches!(kind, Kind::Database { .. }) {
+                guard::check_utility(&kind).map_err(report)?;
+            }
+            0
+        }
     };
+    if matches!(kind, Kind::Fetch) {
+        // What somebody else left open must not be read by who came after.
+        identity::close_cursors();
+    }
+    if utility.discards_all() {
+        identity::end();
+    }
     match &kind {
         Kind::CopyOut(None) => enter(depth, Scope::Exports),
         Kind::DropExtension(_) if guard::drops_extension(&kind) => {
@@ -529,7 +569,7 @@ fn utility_failed(ticket: Ticket, sqlstate: [u8; 5]) {
 }
 
 fn object_access(access: &ObjectAccess) -> Result<(), ErrorReport> {
-    if !session::in_transaction() || installed(|_| ()).is_none() {
+    if !session::in_transaction() || installed().is_none() {
         return Ok(());
     }
     // The statement that does it is on record already, and ends as denied.

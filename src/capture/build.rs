@@ -99,7 +99,7 @@ pub fn utility_relations(kind: &Kind) -> Vec<Oid> {
         Kind::CopyOut(relid) | Kind::CopyIn(relid) | Kind::Attaches(relid) | Kind::Alters(relid) => {
             relid.iter().copied().collect()
         }
-        Kind::Truncate(relids) | Kind::Lock(relids) => relids.clone(),
+        Kind::Truncate(relids) | Kind::Lock(relids) | Kind::Drops(relids) => relids.clone(),
         _ => Vec::new(),
     }
 }

@@ -21,8 +21,9 @@ use std::sync::atomic::Ordering;
 pub const EXTENSION: &str = "pg_custodian";
 
 /// Catalogs through whose rows the guards could be undone: pg_class, pg_attribute, pg_proc,
-/// pg_namespace, pg_trigger, pg_rewrite, pg_depend, pg_extension, pg_index, pg_constraint, pg_policy.
-const CATALOGS: [u32; 11] = [1259, 1249, 1255, 2615, 2620, 2618, 2608, 3079, 2610, 2606, 3256];
+/// pg_namespace, pg_trigger, pg_rewrite, pg_depend, pg_extension, pg_index, pg_constraint, pg_policy,
+/// pg_inherits.
+const CATALOGS: [u32; 12] = [1259, 1249, 1255, 2615, 2620, 2618, 2608, 3079, 2610, 2606, 3256, 2611];
 
 thread_local! {
     static DROPPING: Cell<bool> = const { Cell::new(false) };
@@ -65,13 +66,30 @@ fn name(relid: Oid) -> String {
     catalog::relation_name(relid).map_or_else(|| relid.to_u32().to_string(), |(schema, name)| format!("{schema}.{name}"))
 }
 
-/// Judges a statement that writes: not to the catalogs that hold the guards.
+fn append_only(operation: &str, relid: Oid) -> LedgerError {
+    LedgerError::AppendOnly { operation: operation.into(), object: name(relid) }
+}
+
+/// Whether a statement that writes to this relation must come to [`check_writes`].
+/// `tables` are those of the ledger: see [`tables`].
+pub fn concerns(relid: Oid, tables: &[Oid]) -> bool {
+    tables.contains(&relid) || CATALOGS.contains(&relid.to_u32())
+}
+
+/// The tables of the ledger in this database.
+pub fn tables() -> Vec<Oid> {
+    ["ledger", "chain"].into_iter().filter_map(|name| catalog::relation("audit", name)).collect()
+}
+
+/// Judges a statement that writes: not to the ledger, not to the catalogs that hold its guards.
 pub fn check_writes(uses: &[RelationUse]) -> Result<(), LedgerError> {
     if settings::maintenance() {
         return Ok(());
     }
     for used in uses.iter().filter(|used| used.insert || used.update || used.delete) {
-        // SELECT FOR UPDATE asks for the privilege too, and harms nobody; catalogs have no such use.
+        if is_guarded_relation(used.relid) {
+            return Err(append_only("writing", used.relid));
+        }
         if CATALOGS.contains(&used.relid.to_u32()) {
             return Err(LedgerError::Guarded { what: format!("writing to catalog \"{}\"", name(used.relid)) });
         }
@@ -99,9 +117,17 @@ pub fn check_utility(kind: &Kind) -> Result<(), LedgerError> {
             refused(format!("altering \"{}\"", name(*relid)))
         }
         Kind::Truncate(relids) => match relids.iter().find(|relid| is_guarded_relation(**relid)) {
-            Some(relid) => Err(LedgerError::AppendOnly { operation: "TRUNCATE".into(), object: name(*relid) }),
+            Some(relid) => Err(append_only("TRUNCATE", *relid)),
             None => Ok(()),
         },
+        Kind::CopyIn(Some(relid)) if is_guarded_relation(*relid) => Err(append_only("COPY", *relid)),
+        Kind::Drops(relids) => match relids.iter().find(|relid| is_guarded_relation(**relid)) {
+            Some(relid) => refused(format!("dropping \"{}\"", name(*relid))),
+            None => Ok(()),
+        },
+        Kind::DropSchema(names) if names.iter().any(|name| name == "audit") && holds_rows()? => {
+            refused("dropping schema \"audit\"".into())
+        }
         _ => Ok(()),
     }
 }

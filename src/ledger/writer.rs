@@ -279,6 +279,7 @@ pub fn want() -> Result<(), LedgerError> {
     let memory = shared::require()?;
     memory.take_writer_slot(session::database().to_u32(), require_journal()?.reserved());
     crate::pg::transaction::wake_launcher_at_end();
+    shared::config_changed();
     Ok(())
 }
 

@@ -46,10 +46,10 @@ pub fn reveals(id: i64) -> Result<bool, ServerError> {
         }
     }
     let now = session::now();
-    let revealed_until = match known::current()?.policy(id) {
-        Some(policy) => revealed_until(policy, now)?,
-        None => i64::MIN,
-    };
+    // only what exists is remembered: there is no end to the numbers that somebody may ask for
+    let known = known::current()?;
+    let Some(policy) = known.policy(id) else { return Ok(false) };
+    let revealed_until = revealed_until(policy, now)?;
     DECIDED.with_borrow_mut(|decided| {
         if decided.generation != generation || decided.serial != serial {
             *decided = Decided { generation, serial, decisions: Vec::new() };

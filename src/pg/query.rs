@@ -201,24 +201,31 @@ impl<'a> Planned<'a> {
         any
     }
 
-    /// Whether it writes to a relation that belongs to the server itself.
-    pub fn writes_catalogs(&self) -> bool {
+    /// Calls `each` with every relation that it inserts into, updates or deletes from.
+    pub fn each_written(&self, mut each: impl FnMut(Oid)) {
         const WRITES: u32 = pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE;
-        let mut any = false;
         if self.writes() {
-            self.each_raw(|raw| any |= raw.permissions & WRITES != 0 && raw.relid.to_u32() < pg_sys::FirstNormalObjectId);
+            self.each_raw(|raw| {
+                if raw.permissions & WRITES != 0 {
+                    each(raw.relid);
+                }
+            });
         }
-        any
     }
 
-    /// Whether it calls any function at the top of its result.
-    pub fn calls_functions(&self) -> bool {
-        // SAFETY: a planned statement has a plan tree; its nodes belong to it.
+    /// Whether what it returns is computed by one of `functions`, at the top of its plan.
+    pub fn calls_any(&self, functions: &[Oid]) -> bool {
+        let mut search = Search { functions, found: false };
+        let context = (&raw mut search).cast::<c_void>();
+        // SAFETY: a planned statement has a plan tree; its nodes belong to it; the walker only looks.
         unsafe {
             let Some(tree) = self.plan.planTree.as_ref() else { return false };
-            tree.type_ == NodeTag::T_FunctionScan
-                || list::<pg_sys::TargetEntry>(tree.targetlist).any(|entry| Search::any_call(entry.expr.cast()))
+            Search::walker(tree.targetlist.cast(), context);
+            if tree.type_ == NodeTag::T_FunctionScan {
+                Search::walker((*self.plan.planTree.cast::<pg_sys::FunctionScan>()).functions.cast(), context);
+            }
         }
+        search.found
     }
 
     /// Appends bytes that tell apart statements that use relations or columns differently.
@@ -408,26 +415,6 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Whether the expression calls any function by its name.
-    ///
-    /// # Safety
-    /// `node` is an expression.
-    unsafe fn any_call(node: *mut Node) -> bool {
-        unsafe extern "C-unwind" fn walker(node: *mut Node, context: *mut c_void) -> bool {
-            // SAFETY: PostgreSQL's walkers pass nodes or NULL.
-            unsafe {
-                match node.as_ref() {
-                    None => false,
-                    Some(head) => {
-                        head.type_ == NodeTag::T_FuncExpr || version::walk_expression(node, walker, context)
-                    }
-                }
-            }
-        }
-        // SAFETY: as the caller promises.
-        unsafe { walker(node, std::ptr::null_mut()) }
-    }
-
     unsafe extern "C-unwind" fn walker(node: *mut Node, context: *mut c_void) -> bool {
         // SAFETY: PostgreSQL's walkers pass nodes or NULL, and the context we gave them.
         unsafe {

@@ -30,6 +30,10 @@ pub enum Kind {
     Lock(Vec<Oid>),
     /// CREATE TABLE AS, CREATE MATERIALIZED VIEW, SELECT INTO.
     CreateAs,
+    /// DROP of relations.
+    Drops(Vec<Oid>),
+    /// DROP SCHEMA, by names.
+    DropSchema(Vec<String>),
     /// DROP EXTENSION, by names.
     DropExtension(Vec<String>),
     /// CREATE EXTENSION.
@@ -134,6 +138,22 @@ impl<'a> Utility<'a> {
         }
     }
 
+    /// Whether it is DISCARD ALL or RESET ALL, by which poolers hand a session on.
+    pub fn discards_all(&self) -> bool {
+        // SAFETY: the tag says which struct the node is.
+        unsafe {
+            match self.tag() {
+                NodeTag::T_DiscardStmt => {
+                    (*self.node().cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL
+                }
+                NodeTag::T_VariableSetStmt => {
+                    (*self.node().cast::<pg_sys::VariableSetStmt>()).kind == pg_sys::VariableSetKind::VAR_RESET_ALL
+                }
+                _ => false,
+            }
+        }
+    }
+
     /// Whether its text may hold a password or another secret, wherever it stands in it.
     pub fn carries_secret(&self) -> bool {
         // SAFETY: the tag says which struct the node is; option lists hold DefElems.
@@ -191,6 +211,19 @@ impl<'a> Utility<'a> {
                         pg_sys::ObjectType::OBJECT_EXTENSION => {
                             Kind::DropExtension(super::query::list::<Node>(drop.objects).filter_map(string).collect())
                         }
+                        pg_sys::ObjectType::OBJECT_SCHEMA => {
+                            Kind::DropSchema(super::query::list::<Node>(drop.objects).filter_map(string).collect())
+                        }
+                        pg_sys::ObjectType::OBJECT_TABLE
+                        | pg_sys::ObjectType::OBJECT_VIEW
+                        | pg_sys::ObjectType::OBJECT_INDEX
+                        | pg_sys::ObjectType::OBJECT_MATVIEW
+                        | pg_sys::ObjectType::OBJECT_FOREIGN_TABLE
+                        | pg_sys::ObjectType::OBJECT_SEQUENCE => Kind::Drops(
+                            super::query::list::<pg_sys::List>(drop.objects)
+                                .filter_map(|name| relid(pg_sys::makeRangeVarFromNameList(std::ptr::from_ref(name).cast_mut())))
+                                .collect(),
+                        ),
                         _ => Kind::Other,
                     }
                 }
