@@ -9,19 +9,22 @@ CREATE TABLE mask.policy (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     relation regclass NOT NULL,
     attnum smallint NOT NULL CHECK (attnum > 0),
+    numbered_in oid NOT NULL,
     column_name text NOT NULL,
     masking text NOT NULL CHECK (masking <> ''),
     reveal_to text[] NOT NULL CHECK (array_position(reveal_to, NULL) IS NULL),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     created_by text,
     created_by_role text NOT NULL DEFAULT session_user,
-    UNIQUE (relation, attnum)
+    -- at the end of a statement, which may number several columns anew
+    UNIQUE (relation, attnum) DEFERRABLE INITIALLY IMMEDIATE
 );
 REVOKE ALL ON mask.policy FROM PUBLIC;
 COMMENT ON TABLE mask.policy IS 'How columns are masked and to whom they are revealed; written by mask.protect, shown by mask.policies';
 COMMENT ON COLUMN mask.policy.id IS 'Number of the policy, by which masked views name it; a column keeps its number when its policy changes';
 COMMENT ON COLUMN mask.policy.relation IS 'The table';
 COMMENT ON COLUMN mask.policy.attnum IS 'The column''s number in the table';
+COMMENT ON COLUMN mask.policy.numbered_in IS 'The table''s OID when the column was numbered: if it is another one, a dump was restored, which keeps names and numbers columns anew';
 COMMENT ON COLUMN mask.policy.column_name IS 'The column''s name when the policy or the view was last written';
 COMMENT ON COLUMN mask.policy.masking IS 'email, hash, null_value or partial(prefix, ''padding'', suffix)';
 COMMENT ON COLUMN mask.policy.reveal_to IS 'Groups whose members see the column in the clear';
@@ -136,7 +139,8 @@ SELECT p.id,
        p.created_at,
        coalesce(p.created_by, p.created_by_role) AS created_by
 FROM mask.policy AS p
-LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = p.relation AND a.attnum = p.attnum AND NOT a.attisdropped
+LEFT JOIN pg_catalog.pg_attribute AS a
+    ON a.attrelid = p.relation AND p.numbered_in = p.relation AND a.attnum = p.attnum AND NOT a.attisdropped
 LEFT JOIN mask.generated_view AS g ON g.relation = p.relation
 LEFT JOIN pg_catalog.pg_class AS v ON v.oid = g.view;
 REVOKE ALL ON mask.policies FROM PUBLIC;

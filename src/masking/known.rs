@@ -122,21 +122,18 @@ pub fn oracle_functions() -> Result<Rc<[Oid]>, ServerError> {
 /// Reads all policies and generated views, from wherever we are.
 fn load() -> Result<Known, ServerError> {
     let mut policies = Vec::new();
-    let columns = ["id", "relation", "attnum", "column_name", "reveal_to"];
+    let columns = ["id", "relation", "attnum", "column_name", "reveal_to", "numbered_in"];
     catalog::rows("mask", "policy", &columns, |row| {
         if let (Some(id), Some(relation), Some(attnum), Some(column)) =
             (row.bigint(0), row.oid(1), row.smallint(2), row.text(3))
         {
             // a policy whose groups cannot be read is revealed to none
             let reveal_to = row.texts(4).unwrap_or_default();
-            policies.push(Policy { id, relation, attnum, column, reveal_to });
+            let restored = row.oid(5) != Some(relation);
+            policies.push((Policy { id, relation, attnum, column, reveal_to }, restored));
         }
     })?;
-    for policy in &mut policies {
-        if let Some(attnum) = number_of(policy) {
-            policy.attnum = attnum;
-        }
-    }
+    let policies: Vec<Policy> = policies.into_iter().map(|(policy, restored)| numbered(policy, restored)).collect();
     let mut pairs = Vec::new();
     catalog::rows("mask", "generated_view", &["view", "relation"], |row| {
         pairs.extend(row.oid(0).zip(row.oid(1)));
@@ -147,13 +144,11 @@ fn load() -> Result<Known, ServerError> {
     Ok(Known::new(policies, views, oracles.into()))
 }
 
-/// The column's number, if it is not the one on file: a dump that was restored numbers columns
-/// anew and keeps their names; a rename keeps the number.
-fn number_of(policy: &Policy) -> Option<i16> {
-    if catalog::attribute_name(policy.relation, policy.attnum).as_ref() == Some(&policy.column) {
-        return None;
-    }
-    named(policy.relation, &policy.column)
+/// A dump that was restored numbers columns anew and keeps their names; otherwise the number says
+/// which column it is, whatever it is called by now.
+fn numbered(policy: Policy, restored: bool) -> Policy {
+    let attnum = if restored { named(policy.relation, &policy.column) } else { None };
+    Policy { attnum: attnum.unwrap_or(policy.attnum), ..policy }
 }
 
 fn named(relation: Oid, column: &str) -> Option<i16> {

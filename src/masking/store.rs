@@ -7,11 +7,19 @@ use crate::masking::spec::Masking;
 use crate::masking::view::{Shown, quoted};
 use crate::pg::catalog;
 use pgrx::pg_sys::Oid;
-use pgrx::spi::SpiClient;
+use pgrx::spi::{SpiClient, SpiTupleTable};
 
-/// One change of policies at a time: views are made of what was read.
+/// One change of policies at a time: views are made of what was read. After a dump was restored,
+/// gives the columns of the policies their new numbers, by name.
 pub fn lock(client: &mut SpiClient<'_>) -> Result<(), MaskError> {
     client.update("LOCK TABLE mask.policy IN SHARE ROW EXCLUSIVE MODE", None, &[])?;
+    client.update(
+        "UPDATE mask.policy y SET attnum = a.attnum, numbered_in = y.relation FROM pg_catalog.pg_attribute a \
+         WHERE y.numbered_in <> y.relation AND a.attrelid = y.relation AND a.attname::text = y.column_name \
+             AND a.attnum > 0 AND NOT a.attisdropped",
+        None,
+        &[],
+    )?;
     Ok(())
 }
 
@@ -86,7 +94,7 @@ const COLUMNS: &str = "WITH RECURSIVE peeled AS ( \
                     'name'::pg_catalog.regtype) OR t.typname = 'citext' AND t.typtype = 'b' AS holds_text, \
          y.id AS policy, y.masking \
      FROM peeled p JOIN pg_catalog.pg_type t ON t.oid = p.base AND t.typtype <> 'd' \
-         LEFT JOIN mask.policy y ON y.relation = $1 AND y.attnum = p.attnum ";
+         LEFT JOIN mask.policy y ON y.relation = $1 AND y.numbered_in = $1 AND y.attnum = p.attnum ";
 
 /// Finds a column of a table by its name.
 pub fn column(client: &SpiClient<'_>, table: &Table, name: &str) -> Result<Column, MaskError> {
@@ -123,8 +131,8 @@ pub struct ViewColumn {
 pub fn columns(client: &mut SpiClient<'_>, relation: Oid) -> Result<Vec<ViewColumn>, MaskError> {
     client.update(
         "UPDATE mask.policy y SET column_name = a.attname::text FROM pg_catalog.pg_attribute a \
-         WHERE y.relation = $1 AND a.attrelid = $1 AND a.attnum = y.attnum AND NOT a.attisdropped \
-             AND y.column_name <> a.attname::text",
+         WHERE y.relation = $1 AND y.numbered_in = $1 AND a.attrelid = $1 AND a.attnum = y.attnum \
+             AND NOT a.attisdropped AND y.column_name <> a.attname::text",
         None,
         &[relation.into()],
     )?;
@@ -153,31 +161,41 @@ pub struct NewPolicy<'a> {
 /// Files a policy in place of the column's former one, under whose id it stays.
 pub fn put_policy(client: &mut SpiClient<'_>, policy: &NewPolicy<'_>) -> Result<i64, MaskError> {
     let by = crate::identity::session::current().map(|person| person.user_id.clone());
-    let row = client.update(
-        "INSERT INTO mask.policy AS y (relation, attnum, column_name, masking, reveal_to, created_by, \
-             created_by_role) \
-         VALUES ($1, $2, $3, $4, $5, $6, session_user) \
-         ON CONFLICT (relation, attnum) DO UPDATE SET column_name = excluded.column_name, \
-             masking = excluded.masking, reveal_to = excluded.reveal_to, created_at = excluded.created_at, \
-             created_by = excluded.created_by, created_by_role = excluded.created_by_role \
-         RETURNING y.id",
+    let values = [
+        policy.relation.into(),
+        policy.attnum.into(),
+        policy.column.into(),
+        policy.masking.to_string().into(),
+        policy.reveal_to.to_vec().into(),
+        by.into(),
+    ];
+    let changed = client.update(
+        "UPDATE mask.policy SET column_name = $3, masking = $4, reveal_to = $5, \
+             created_at = pg_catalog.clock_timestamp(), created_by = $6, created_by_role = session_user \
+         WHERE relation = $1 AND attnum = $2 AND numbered_in = $1 RETURNING id",
         None,
-        &[
-            policy.relation.into(),
-            policy.attnum.into(),
-            policy.column.into(),
-            policy.masking.to_string().into(),
-            policy.reveal_to.to_vec().into(),
-            by.into(),
-        ],
+        &values,
     )?;
-    row.first().get_one()?.ok_or(MaskError::Server(ServerError::UnexpectedNull("policy.id")))
+    if !changed.is_empty() {
+        return id_in(changed);
+    }
+    let added = client.update(
+        "INSERT INTO mask.policy (relation, attnum, numbered_in, column_name, masking, reveal_to, created_by) \
+         VALUES ($1, $2, $1, $3, $4, $5, $6) RETURNING id",
+        None,
+        &values,
+    )?;
+    id_in(added)
+}
+
+fn id_in(returned: SpiTupleTable<'_>) -> Result<i64, MaskError> {
+    returned.first().get_one()?.ok_or(MaskError::Server(ServerError::UnexpectedNull("policy.id")))
 }
 
 /// Removes the policy of a column and returns its id, if it had one.
 pub fn delete_policy(client: &mut SpiClient<'_>, relation: Oid, attnum: i16) -> Result<Option<i64>, MaskError> {
     let row = client.update(
-        "DELETE FROM mask.policy WHERE relation = $1 AND attnum = $2 RETURNING id",
+        "DELETE FROM mask.policy WHERE relation = $1 AND attnum = $2 AND numbered_in = $1 RETURNING id",
         None,
         &[relation.into(), attnum.into()],
     )?;

@@ -201,6 +201,16 @@ impl<'a> Planned<'a> {
         any
     }
 
+    /// Whether it reads relations among `catalogs`, no other, and writes nothing.
+    pub fn only_reads(&self, catalogs: &[Oid]) -> bool {
+        let (mut any, mut other) = (false, self.writes());
+        self.each_raw(|raw| {
+            any = true;
+            other |= !catalogs.contains(&raw.relid);
+        });
+        any && !other
+    }
+
     /// Calls `each` with every relation that it inserts into, updates or deletes from.
     pub fn each_written(&self, mut each: impl FnMut(Oid)) {
         const WRITES: u32 = pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE;
@@ -328,9 +338,10 @@ impl<'a> Analysed<'a> {
         out
     }
 
-    /// Whether it only calls functions among `allowed`, with constants and parameters.
-    pub fn only_calls(&self, allowed: &[Oid]) -> bool {
-        let mut calls = Calls { allowed, outside: false };
+    /// Whether it only calls functions among `allowed`, with constants and parameters, and reads
+    /// no relation but those in `catalogs`, by operators of the server itself.
+    pub fn only_calls(&self, allowed: &[Oid], catalogs: &[Oid]) -> bool {
+        let mut calls = Calls { allowed, catalogs, called: false, outside: false };
         // SAFETY: the walker below only looks; the query is whole.
         unsafe {
             let context = (&raw mut calls).cast::<c_void>();
@@ -338,6 +349,7 @@ impl<'a> Analysed<'a> {
                 && !self.writes()
                 && !version::walk_query(self.query, Calls::walker, context)
                 && !calls.outside
+                && calls.called
         }
     }
 
@@ -358,6 +370,9 @@ impl<'a> Analysed<'a> {
 /// Whether every node is one of a few harmless kinds.
 struct Calls<'a> {
     allowed: &'a [Oid],
+    catalogs: &'a [Oid],
+    /// A function or relation of those was found: a statement of nothing but constants is not harmless enough.
+    called: bool,
     outside: bool,
 }
 
@@ -365,7 +380,7 @@ impl Calls<'_> {
     /// # Safety
     /// `node` is a node, a list of nodes, or NULL.
     unsafe fn only(node: *mut Node, allowed: &[Oid]) -> bool {
-        let mut calls = Calls { allowed, outside: false };
+        let mut calls = Calls { allowed, catalogs: &[], called: false, outside: false };
         // SAFETY: as the caller promises.
         unsafe { !Self::walker(node, (&raw mut calls).cast()) && !calls.outside }
     }
@@ -377,13 +392,29 @@ impl Calls<'_> {
             let calls = &mut *context.cast::<Calls<'_>>();
             let fits = match head.type_ {
                 NodeTag::T_FuncExpr => {
+                    calls.called = true;
                     calls.allowed.contains(&(*node.cast::<pg_sys::FuncExpr>()).funcid)
                 }
-                NodeTag::T_RangeTblEntry => matches!(
-                    (*node.cast::<pg_sys::RangeTblEntry>()).rtekind,
-                    pg_sys::RTEKind::RTE_RESULT | pg_sys::RTEKind::RTE_FUNCTION
-                ),
-                NodeTag::T_FromExpr => (*node.cast::<pg_sys::FromExpr>()).quals.is_null(),
+                NodeTag::T_RangeTblEntry => {
+                    let entry = &*node.cast::<pg_sys::RangeTblEntry>();
+                    match entry.rtekind {
+                        pg_sys::RTEKind::RTE_RESULT | pg_sys::RTEKind::RTE_FUNCTION => true,
+                        pg_sys::RTEKind::RTE_JOIN => !calls.catalogs.is_empty(),
+                        pg_sys::RTEKind::RTE_RELATION => {
+                            calls.called = true;
+                            calls.catalogs.contains(&entry.relid)
+                        }
+                        _ => false,
+                    }
+                }
+                NodeTag::T_FromExpr => !calls.catalogs.is_empty() || (*node.cast::<pg_sys::FromExpr>()).quals.is_null(),
+                NodeTag::T_OpExpr => {
+                    !calls.catalogs.is_empty()
+                        && (*node.cast::<pg_sys::OpExpr>()).opno.to_u32() < pg_sys::FirstNormalObjectId
+                }
+                NodeTag::T_JoinExpr | NodeTag::T_BoolExpr | NodeTag::T_NullTest | NodeTag::T_SortGroupClause => {
+                    !calls.catalogs.is_empty()
+                }
                 NodeTag::T_Const
                 | NodeTag::T_Param
                 | NodeTag::T_Var

@@ -9,6 +9,7 @@
 //! In a parallel worker every hook goes straight to its successor: the leader's statement is
 //! recorded and judged once, in the leader.
 
+pub mod emit_log;
 pub mod executor_end;
 pub mod executor_finish;
 pub mod executor_run;
@@ -55,6 +56,8 @@ pub struct Handlers {
     pub utility_starting: fn(&Utility<'_>) -> Result<Ticket, ErrorReport>,
     pub utility_ended: fn(Ticket, processed: u64),
     pub utility_failed: fn(Ticket, sqlstate: [u8; 5]),
+    /// A text without what must not be shown, if it holds such.
+    pub redacted: fn(&[u8]) -> Option<Vec<u8>>,
     pub object_access: fn(&ObjectAccess) -> Result<(), ErrorReport>,
     pub transaction_ended: fn(Ending),
     pub subtransaction_aborted: fn(u32),
@@ -78,6 +81,7 @@ pub fn install(handlers: Handlers) {
     executor_end::install();
     process_utility::install();
     object_access::install();
+    emit_log::install();
 }
 
 #[inline]
