@@ -64,8 +64,10 @@ mod tests {
     use pgrx::pg_sys::Oid;
 
     fn tables() {
-        Spi::run("CREATE SCHEMA shop; CREATE TABLE shop.customers (id int); CREATE TABLE shop.orders (id int);")
-            .unwrap();
+        Spi::run(
+            "CREATE SCHEMA shop; CREATE TABLE shop.customers (id int); CREATE TABLE shop.orders (id int);",
+        )
+        .unwrap();
     }
 
     fn place(table: &str) -> Place {
@@ -83,7 +85,9 @@ mod tests {
     #[pg_test]
     fn a_grant_is_on_file_with_holder_object_end_and_reason() {
         tables();
-        let id = granted("'alice', ARRAY['select', 'REVEAL'], 'TABLE shop.Customers', '2 hours', 'call 17', 'T-17'");
+        let id = granted(
+            "'alice', ARRAY['select', 'REVEAL'], 'TABLE shop.Customers', '2 hours', 'call 17', 'T-17'",
+        );
         assert!(is_true(&format!(
             "SELECT user_id = 'alice' AND group_name IS NULL AND privileges = '{{select,reveal}}'
                  AND object_type = 'table' AND object = 'TABLE shop.customers' AND ends_at - starts_at = '2 hours'
@@ -163,7 +167,9 @@ mod tests {
     fn a_grant_does_not_hold_for_anybody_else() {
         tables();
         granted("'alice', ARRAY['select'], 'TABLE shop.customers', '1 hour', 'x'");
-        granted("'bob', ARRAY['select'], 'TABLE shop.customers', '1 hour', 'x', issuer => 'https://elsewhere/'");
+        granted(
+            "'bob', ARRAY['select'], 'TABLE shop.customers', '1 hour', 'x', issuer => 'https://elsewhere/'",
+        );
         granted("NULL, ARRAY['select'], 'TABLE shop.customers', '1 hour', 'x', group_name => 'billing'");
         identify_as("bob", &["support", "alice"]);
         assert_eq!(holds("shop.customers", Privilege::Select), None);
@@ -209,8 +215,8 @@ mod tests {
     #[pg_test]
     fn only_a_live_grant_can_be_revoked_and_only_with_a_reason() {
         let id = granted("'bob', ARRAY['select'], 'DATABASE', '1 hour', 'x'");
-        for (arguments, state) in
-            [("NULL, 'x'", "22004"), ("0, 'x'", "42704"), ("-7, 'x'", "42704")].map(|(a, s)| (a.to_owned(), s))
+        for (arguments, state) in [("NULL, 'x'", "22004"), ("0, 'x'", "42704"), ("-7, 'x'", "42704")]
+            .map(|(a, s)| (a.to_owned(), s))
         {
             assert_eq!(state_of(&format!("SELECT access.revoke_access({arguments})")), state, "{arguments}");
         }
@@ -225,10 +231,13 @@ mod tests {
         tables();
         identify_as("bob", &[]);
         let id = granted("'bob', ARRAY['select'], 'TABLE shop.orders', '1 hour', 'x'");
-        Spi::run("ALTER TABLE shop.orders RENAME TO \"Old Orders\"; CREATE TABLE shop.orders (id int)").unwrap();
+        Spi::run("ALTER TABLE shop.orders RENAME TO \"Old Orders\"; CREATE TABLE shop.orders (id int)")
+            .unwrap();
         assert_eq!(holds("shop.\"Old Orders\"", Privilege::Select), Some(id));
         assert_eq!(holds("shop.orders", Privilege::Select), None);
-        let shown = format!("SELECT object = 'TABLE shop.\"Old Orders\"' AND live FROM access.grants WHERE id = {id}");
+        let shown = format!(
+            "SELECT object = 'TABLE shop.\"Old Orders\"' AND live FROM access.grants WHERE id = {id}"
+        );
         assert!(is_true(&shown));
         Spi::run("DROP TABLE shop.\"Old Orders\"").unwrap();
         assert!(is_true(&format!(
@@ -254,7 +263,9 @@ mod tests {
         granted("'bob', ARRAY['select'], 'DATABASE', '1 hour', 'mine'");
         granted("'alice', ARRAY['select'], 'DATABASE', '1 hour', 'hers'");
         granted("NULL, ARRAY['select'], 'DATABASE', '1 hour', 'ours', group_name => 'support'");
-        granted("'bob', ARRAY['select'], 'DATABASE', '1 hour', 'another bob', issuer => 'https://elsewhere/'");
+        granted(
+            "'bob', ARRAY['select'], 'DATABASE', '1 hour', 'another bob', issuer => 'https://elsewhere/'",
+        );
         assert!(is_true("SELECT count(*) = 0 FROM access.my_grants"));
         identify_as("bob", &["support"]);
         Spi::run("GRANT SELECT ON access.my_grants TO clerk; GRANT USAGE ON SCHEMA access TO clerk; SET ROLE clerk")
@@ -265,7 +276,8 @@ mod tests {
 
     #[pg_test]
     fn grants_are_not_for_everybody_to_read_or_give() {
-        Spi::run("CREATE ROLE nobody_in_particular; GRANT USAGE ON SCHEMA access TO nobody_in_particular").unwrap();
+        Spi::run("CREATE ROLE nobody_in_particular; GRANT USAGE ON SCHEMA access TO nobody_in_particular")
+            .unwrap();
         Spi::run("SET ROLE nobody_in_particular").unwrap();
         for statement in [
             "SELECT * FROM access.issued_grant",

@@ -62,8 +62,12 @@ mod tests {
 
     fn utility(used: UtilityUse<'_>) -> Result<Vec<i64>, GateError> {
         let person = current();
-        let asker =
-            Asker { role: role("shared_login"), mode: Mode::Govern, person: Some(&person), now: session::now() };
+        let asker = Asker {
+            role: role("shared_login"),
+            mode: Mode::Govern,
+            person: Some(&person),
+            now: session::now(),
+        };
         check_utility(&asker, used, &table_behind).into_result()
     }
 
@@ -98,7 +102,10 @@ mod tests {
         assert_eq!(govern(&[using("customers")]).unwrap(), [customers]);
         assert!(govern(&[using("customers"), using("orders")]).is_err());
         let orders = granted("'o''neil', ARRAY['select'], 'TABLE public.orders', '1 hour', 'x'");
-        assert_eq!(govern(&[using("customers"), using("orders"), using("customers")]).unwrap(), [customers, orders]);
+        assert_eq!(
+            govern(&[using("customers"), using("orders"), using("customers")]).unwrap(),
+            [customers, orders]
+        );
     }
 
     #[pg_test]
@@ -136,7 +143,8 @@ mod tests {
     #[pg_test]
     fn identification_itself_needs_no_person_but_may_read_nothing_beside() {
         tables();
-        let asker = Asker { role: role("shared_login"), mode: Mode::Govern, person: None, now: session::now() };
+        let asker =
+            Asker { role: role("shared_login"), mode: Mode::Govern, person: None, now: session::now() };
         let free = Statement { uses: &[], exporting: false, identifying: true };
         assert!(check(&asker, &free, &table_behind).into_result().is_ok());
         let uses = [using("pg_class")];
@@ -199,7 +207,6 @@ mod tests {
         assert_eq!(export(&[using("customers")]).unwrap(), [read, out]);
         assert_eq!(export(&[]).unwrap(), [out]);
         assert_eq!(utility(copy).unwrap(), [read, out]);
-        assert_eq!(utility(UtilityUse::Export).unwrap(), [out]);
     }
 
     #[pg_test]
@@ -207,9 +214,8 @@ mod tests {
         tables();
         assert!(utility(UtilityUse::Harmless).unwrap().is_empty());
         assert!(utility(UtilityUse::Carrier).unwrap().is_empty());
-        let error = utility(UtilityUse::Unknown("FROBNICATE")).unwrap_err();
-        assert_eq!(error.to_string(), "command FROBNICATE is not available to a role in govern mode");
-        assert!(utility(UtilityUse::Relations { uses: &[], exporting: false }).is_err());
+        let unknown = utility(UtilityUse::Relations { uses: &[], exporting: false });
+        assert_eq!(unknown.unwrap_err().code(), PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE);
         let customers = Some(oid("customers"));
         assert!(utility(UtilityUse::Ddl { relation: customers }).is_err());
         assert!(utility(UtilityUse::Ddl { relation: None }).is_err());
@@ -225,13 +231,12 @@ mod tests {
     #[pg_test]
     fn only_harmless_commands_run_without_a_person() {
         tables();
-        let asker = Asker { role: role("shared_login"), mode: Mode::Identify, person: None, now: session::now() };
+        let asker =
+            Asker { role: role("shared_login"), mode: Mode::Identify, person: None, now: session::now() };
         assert!(check_utility(&asker, UtilityUse::Harmless, &table_behind).into_result().is_ok());
         for used in [
             UtilityUse::Carrier,
-            UtilityUse::Export,
             UtilityUse::Ddl { relation: None },
-            UtilityUse::Unknown("X"),
             UtilityUse::Relations { uses: &[], exporting: false },
         ] {
             let refused = check_utility(&asker, used, &table_behind).into_result();

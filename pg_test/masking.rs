@@ -42,10 +42,15 @@ mod tests {
     fn mask_functions_give_masks_and_null_for_null() {
         assert_eq!(text("SELECT mask.email('john.doe@example.com')").unwrap(), "john.d***@example.com");
         assert_eq!(text("SELECT mask.email('garbage')").unwrap(), "***");
-        assert_eq!(text("SELECT mask.partial('4111111111111111', 0, '************', 4)").unwrap(), "************1111");
+        assert_eq!(
+            text("SELECT mask.partial('4111111111111111', 0, '************', 4)").unwrap(),
+            "************1111"
+        );
         assert_eq!(text("SELECT mask.partial('abc', 5, 'x', 5)").unwrap(), "x");
         assert_eq!(text("SELECT mask.partial(repeat('ab', 100000), 1, '-', 1)").unwrap(), "a-b");
-        assert!(is_true("SELECT mask.hash('4711') ~ '^[0-9a-f]{64}$' AND mask.hash('4711') = mask.hash('4711')"));
+        assert!(is_true(
+            "SELECT mask.hash('4711') ~ '^[0-9a-f]{64}$' AND mask.hash('4711') = mask.hash('4711')"
+        ));
         assert!(is_true("SELECT mask.hash('4711') <> mask.hash('4712')"));
         assert!(is_true("SELECT mask.hash('4711') <> encode(sha256('4711'), 'hex')"));
         assert!(is_true(
@@ -62,12 +67,17 @@ mod tests {
     #[pg_test]
     fn the_key_of_the_hash_is_for_the_extension_alone() {
         Spi::run("CREATE ROLE curious; GRANT USAGE ON SCHEMA mask TO curious; SET ROLE curious").unwrap();
-        for statement in ["SELECT * FROM mask.secret_key", "SELECT * FROM mask.policy", "SELECT * FROM mask.policies"] {
+        for statement in
+            ["SELECT * FROM mask.secret_key", "SELECT * FROM mask.policy", "SELECT * FROM mask.policies"]
+        {
             assert_eq!(state_of(statement), "42501", "{statement}");
         }
         Spi::run("RESET ROLE").unwrap();
-        assert!(is_true("SELECT count(*) = 0 FROM pg_settings WHERE setting IN (SELECT key FROM mask.secret_key)"));
-        let dumped = "SELECT count(*) = 0 FROM pg_extension WHERE 'mask.secret_key'::regclass = ANY (extconfig)";
+        assert!(is_true(
+            "SELECT count(*) = 0 FROM pg_settings WHERE setting IN (SELECT key FROM mask.secret_key)"
+        ));
+        let dumped =
+            "SELECT count(*) = 0 FROM pg_extension WHERE 'mask.secret_key'::regclass = ANY (extconfig)";
         assert!(is_true(dumped));
     }
 
@@ -244,7 +254,8 @@ mod tests {
         customers();
         Spi::run("GRANT SELECT (id), UPDATE (name) ON masked.customers TO reader WITH GRANT OPTION").unwrap();
         Spi::run("GRANT SELECT ON masked.customers TO PUBLIC").unwrap();
-        Spi::run("ALTER TABLE shop.customers ADD note text; SELECT mask.generate_view('shop.customers')").unwrap();
+        Spi::run("ALTER TABLE shop.customers ADD note text; SELECT mask.generate_view('shop.customers')")
+            .unwrap();
         let view = oid("masked.customers");
         Spi::run("SELECT mask.generate_view('shop.customers')").unwrap();
         assert_eq!(oid("masked.customers"), view, "nothing changed, nothing was made anew");
@@ -269,7 +280,10 @@ mod tests {
         Spi::run("CREATE TABLE public.customers (id int); CREATE TABLE masked.orders (id int); CREATE TABLE orders (id int)")
             .unwrap();
         let [state, message, hint] = raised("SELECT mask.generate_view('public.customers')").unwrap();
-        assert_eq!((state.as_str(), message.as_str()), ("42710", "relation \"masked.customers\" already exists"));
+        assert_eq!(
+            (state.as_str(), message.as_str()),
+            ("42710", "relation \"masked.customers\" already exists")
+        );
         assert!(hint.contains("Drop view masked.customers"), "{hint}");
         assert_eq!(state_of("SELECT mask.generate_view('public.orders')"), "42710");
         Spi::run("DROP VIEW masked.customers; SELECT mask.generate_view('public.customers')").unwrap();
@@ -287,7 +301,9 @@ mod tests {
     #[pg_test]
     fn an_unknown_policy_reveals_nothing() {
         identify_as("sam", &["support"]);
-        assert!(is_true("SELECT NOT mask.reveals(0) AND NOT mask.reveals(-1) AND mask.reveals(NULL) IS NULL"));
+        assert!(is_true(
+            "SELECT NOT mask.reveals(0) AND NOT mask.reveals(-1) AND mask.reveals(NULL) IS NULL"
+        ));
     }
 
     #[pg_test]
@@ -334,7 +350,8 @@ mod tests {
         customers();
         use FieldPolicy::{Masked, Revealed};
         let field = |name: &str, seen| (name.to_owned(), seen);
-        let all = [reading("masked.customers", &[1, 2, 3, 4, 5]), reading("shop.customers", &[1, 2, 3, 4, 5])];
+        let all =
+            [reading("masked.customers", &[1, 2, 3, 4, 5]), reading("shop.customers", &[1, 2, 3, 4, 5])];
         assert_eq!(fields(&all), [field("born", Masked), field("email", Masked), field("iban", Masked)]);
         identify_as("sam", &["support"]);
         assert_eq!(fields(&all), [field("born", Masked), field("email", Revealed), field("iban", Masked)]);
@@ -400,7 +417,9 @@ mod tests {
         )
         .unwrap();
         identify_as("sam", &[]);
-        assert!(is_true("SELECT bool_and(email IS NULL OR email = 'john.d***@example.com') FROM masked.customers"));
+        assert!(is_true(
+            "SELECT bool_and(email IS NULL OR email = 'john.d***@example.com') FROM masked.customers"
+        ));
         assert!(is_true("SELECT count(DISTINCT mask.hash(email)) = 1 FROM shop.customers"));
     }
 }

@@ -6,8 +6,8 @@
 //! PostgreSQL: a function returns `Result<T, ErrorReport>`, because that is the only type of
 //! which pgrx keeps code and hint.
 
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::panic::ErrorReport;
 
 /// An error that knows its SQLSTATE and what to do about it.
 pub trait Report: std::error::Error {
@@ -54,7 +54,9 @@ pub enum ServerError {
 impl Report for ServerError {
     fn code(&self) -> PgSqlErrorCode {
         match self {
-            Self::NotPreloaded | Self::NotInstalled => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NotPreloaded | Self::NotInstalled => {
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
             Self::Spi(_) | Self::UnexpectedNull(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -62,7 +64,8 @@ impl Report for ServerError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NotPreloaded => Some(
-                "Add pg_custodian to \"shared_preload_libraries\" in postgresql.conf and restart the server.".into(),
+                "Add pg_custodian to \"shared_preload_libraries\" in postgresql.conf and restart the server."
+                    .into(),
             ),
             Self::NotInstalled => Some("Run CREATE EXTENSION pg_custodian.".into()),
             Self::Spi(_) | Self::UnexpectedNull(_) => None,

@@ -45,7 +45,9 @@ impl Report for TrailError {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::Journal(JournalError::Full { .. }) => PgSqlErrorCode::ERRCODE_DISK_FULL,
-            Self::Journal(JournalError::Io { .. } | JournalError::Corrupt { .. }) => PgSqlErrorCode::ERRCODE_IO_ERROR,
+            Self::Journal(JournalError::Io { .. } | JournalError::Corrupt { .. }) => {
+                PgSqlErrorCode::ERRCODE_IO_ERROR
+            }
             Self::Journal(JournalError::TooLarge { .. }) => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::Journal(JournalError::NotStarted) | Self::NotPreloaded => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -132,8 +134,14 @@ pub fn begin(beginning: &Beginning<'_>, shape: impl FnOnce() -> Shape) -> Result
 /// Records that the statement `number` ended.
 pub fn end(number: u32, rows: u64, outcome: Outcome, sqlstate: [u8; 5]) {
     with(|trail| {
-        let end =
-            End { session: trail.context.session, statement: number, at: session::now(), rows, outcome, sqlstate };
+        let end = End {
+            session: trail.context.session,
+            statement: number,
+            at: session::now(),
+            rows,
+            outcome,
+            sqlstate,
+        };
         trail.buffer.clear();
         codec::put_end(&mut trail.buffer, &end);
         if let Err(error) = trail.append() {
@@ -258,7 +266,8 @@ impl Trail {
     fn refresh_context(&mut self) {
         let roles = (session::session_user().to_u32(), session::current_user().to_u32());
         let same_application = session::with_application_name(|name| name == self.context.application);
-        if roles == self.roles && same_application && !self.person_changed && !self.encoded_context.is_empty() {
+        if roles == self.roles && same_application && !self.person_changed && !self.encoded_context.is_empty()
+        {
             return;
         }
         // Without a transaction (ROLLBACK of a failed one) names cannot be looked up: those known stand.

@@ -4,9 +4,9 @@
 //! database that may have the extension a ledger writer, and each writer that failed a successor.
 #![allow(unsafe_code)]
 
-use crate::{ledger, trail};
 use crate::pg::shared::{self, Shared, WriterState};
 use crate::pg::{catalog, session, worker};
+use crate::{ledger, trail};
 use pgrx::pg_sys::{self, Oid};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;

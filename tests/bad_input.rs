@@ -36,12 +36,12 @@ fn assert_token_refused(shop: &Shop, what: &str, token: &str) {
     assert_refused(client.query("select 1", &[]), &NO_PERSON);
     assert_eq!(refusals(shop), before + 1, "{what}: not on record as a refused identity");
 
-    // A person who is there already is not exchanged for the one in a bad token, and no rights appear.
+    // A person who is there already is gone afterwards: whoever comes next to a pooled connection and
+    // presents a bad token must not go on as the one before.
     let mut client = shop.person("alice", &["support"]);
     assert_refused(identify(&mut client, token), &NO_PERSON);
-    if let Ok(row) = client.query_one("select custodian.user_id()", &[]) {
-        assert_eq!(row.get::<_, &str>(0), "alice", "{what}");
-    }
+    let row = client.query_one("select custodian.user_id()", &[]).unwrap();
+    assert_eq!(row.get::<_, Option<&str>>(0), None, "{what}");
 }
 
 #[test]
@@ -176,7 +176,7 @@ const BY_AN_ADMINISTRATOR: &[(&str, &str)] = &[
     ("select custodian.enroll('readonly', '')", "22023"),
     ("select custodian.enroll('readonly', 'OBSERVE ')", "22023"),
     ("select mask.protect('public.customers', 'no_such_column', 'null_value')", "42703"),
-    ("select mask.protect('public.customers', 'ctid', 'null_value')", "22023"),
+    ("select mask.protect('public.customers', 'ctid', 'null_value')", "42P10"),
     ("select mask.protect('public.customers', 'iban', 'no_such_masking')", "22023"),
     ("select mask.protect('public.customers', 'iban', '')", "22023"),
     ("select mask.protect('public.customers', 'iban', 'partial(')", "22023"),
@@ -184,12 +184,11 @@ const BY_AN_ADMINISTRATOR: &[(&str, &str)] = &[
     ("select mask.protect('public.customers', 'iban', 'partial(4, ''*'')')", "22023"),
     ("select mask.protect('public.customers', 'iban', 'null_value; drop table public.orders')", "22023"),
     ("select mask.protect('public.customers', 'iban', 'pg_read_file(''/etc/passwd'')')", "22023"),
-    ("select mask.protect('public.customers', 'date_of_birth', 'email')", "22023"),
-    ("select mask.unprotect('public.orders', 'amount')", "22023"),
-    ("select mask.generate_view('public.orders_index')", "22023"),
+    ("select mask.protect('public.customers', 'date_of_birth', 'email')", "42804"),
+    ("select mask.unprotect('public.orders', 'amount')", "42704"),
+    ("select mask.generate_view('public.orders_index')", "42809"),
     ("select access.grant_access('bob', array['select'], 'TABLE public.orders', '-1 hour', 'x')", "22023"),
     ("select access.grant_access('bob', array['select'], 'TABLE public.orders', '0 s', 'x')", "22023"),
-    ("select access.grant_access('bob', array['select'], 'TABLE public.orders', 'infinity', 'x')", "22"),
     ("select access.grant_access('bob', array['look'], 'TABLE public.orders', '1 hour', 'x')", "22023"),
     ("select access.grant_access('bob', array[]::text[], 'TABLE public.orders', '1 hour', 'x')", "22023"),
     ("select access.grant_access('bob', array['select'], 'TABLE public.nothing', '1 hour', 'x')", "42P01"),
@@ -199,7 +198,7 @@ const BY_AN_ADMINISTRATOR: &[(&str, &str)] = &[
     ("select access.grant_access('bob', array['select'], 'SCHEMA nowhere', '1 hour', 'x')", "3F000"),
     ("select access.grant_access('bob', array['select'], 'TABLE public.orders', '1 hour', '')", "22023"),
     ("select access.grant_access('', array['select'], 'TABLE public.orders', '1 hour', 'x')", "22023"),
-    ("select access.revoke_access(4711, 'x')", "22023"),
+    ("select access.revoke_access(4711, 'x')", "42704"),
     ("select custodian.trust_issuer('{issuer}', '{\"keys\": []}', array['a'])", "22023"),
     ("select custodian.trust_issuer('{issuer}', '{}', array['a'])", "22023"),
     ("select custodian.trust_issuer('{issuer}', '[]', array['a'])", "22023"),
@@ -216,8 +215,10 @@ const BY_AN_ADMINISTRATOR: &[(&str, &str)] = &[
     ("select custodian.trust_issuer('{issuer}', '{jwks}', array['a'], max_lifetime => '-1 s')", "22023"),
 ];
 
-/// Names that PostgreSQL itself does not find: its own error, which has no hint.
+/// What PostgreSQL itself does not find or take: its own error, which has no hint. (From 17 on an interval
+/// may be infinite; then the error is ours.)
 const UNKNOWN_TO_POSTGRESQL: &[(&str, &str)] = &[
+    ("select access.grant_access('bob', array['select'], 'TABLE public.orders', 'infinity', 'x')", "22"),
     ("select custodian.enroll('no_such_role', 'observe')", "42704"),
     ("select custodian.unenroll('no_such_role')", "42704"),
     ("select mask.protect('public.nothing', 'iban', 'null_value')", "42P01"),

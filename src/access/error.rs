@@ -110,6 +110,9 @@ impl Report for AccessError {
                 Some("SELECT * FROM access.grants WHERE live; shows the grants in force.".into())
             }
             Self::EmptyArgument("reason") => Some("Say in a few words what the access is for.".into()),
+            Self::EmptyArgument("user_id") => {
+                Some("Pass the person's user_id as custodian.whoami() shows it to him.".into())
+            }
             Self::NullArgument(_) | Self::EmptyArgument(_) => None,
         }
     }

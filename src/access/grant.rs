@@ -57,8 +57,12 @@ impl Asked {
         match (&self.user_id, &self.group_name) {
             (Some(_), Some(_)) => return Err(AccessError::PersonAndGroup),
             (None, None) => return Err(AccessError::NeitherPersonNorGroup),
-            (Some(name), None) if name.trim().is_empty() => return Err(AccessError::EmptyArgument("user_id")),
-            (None, Some(name)) if name.trim().is_empty() => return Err(AccessError::EmptyArgument("group_name")),
+            (Some(name), None) if name.trim().is_empty() => {
+                return Err(AccessError::EmptyArgument("user_id"));
+            }
+            (None, Some(name)) if name.trim().is_empty() => {
+                return Err(AccessError::EmptyArgument("group_name"));
+            }
             _ => {}
         }
         if self.issuer.as_deref().is_some_and(|issuer| issuer.trim().is_empty()) {
@@ -344,12 +348,20 @@ mod tests {
         assert_eq!(id(table(10, 5), Privilege::Select, 100), Some(1));
         assert_eq!(id(table(10, 5), Privilege::Select, 150), Some(2), "the one that lasts longest");
         assert_eq!(id(table(10, 6), Privilege::Select, 199), Some(1));
-        assert_eq!(id(table(10, 6), Privilege::Select, 200), None, "the end is the first moment without access");
+        assert_eq!(
+            id(table(10, 6), Privilege::Select, 200),
+            None,
+            "the end is the first moment without access"
+        );
         assert_eq!(id(table(10, 6), Privilege::Select, 99), None);
         assert_eq!(id(table(11, 6), Privilege::Select, 150), None);
         assert_eq!(id(table(5, 6), Privilege::Select, 250), None, "a schema's number is not a table's");
         assert_eq!(id(table(11, 5), Privilege::Insert, 150), None);
-        assert_eq!(id(Place::Database, Privilege::Select, 150), None, "a table's grant is not the database's");
+        assert_eq!(
+            id(Place::Database, Privilege::Select, 150),
+            None,
+            "a table's grant is not the database's"
+        );
         assert_eq!(id(table(99, 99), Privilege::Reveal, 150), Some(3));
     }
 }

@@ -96,7 +96,8 @@ fn parts(text: &str) -> Option<Vec<String>> {
         return Some(names);
     }
     loop {
-        let (name, after) = if let Some(quoted) = rest.strip_prefix('"') { quoted_name(quoted)? } else { plain_name(rest)? };
+        let (name, after) =
+            if let Some(quoted) = rest.strip_prefix('"') { quoted_name(quoted)? } else { plain_name(rest)? };
         names.push(name);
         rest = after.trim_start_matches(is_space);
         if rest.is_empty() {
@@ -163,9 +164,27 @@ mod tests {
     #[test]
     fn what_is_not_an_object_is_refused_by_its_reason() {
         for text in [
-            "", " ", "customers", "DATABASE shop", "SCHEMA", "SCHEMA a.b", "TABLE", "TABLE .", "TABLE a.", "TABLE a..b",
-            "TABLE a.b.c", "TABLE a.\"\"", "TABLE a.\"b", "TABLE a.b; DROP TABLE c", "TABLE a.b c", "TABLE 1a.b",
-            "TABLE a.b--", "TABLEa.b", "VIEW a.b", "TABLE a.b, a.c", "DATABASE;",
+            "",
+            " ",
+            "customers",
+            "DATABASE shop",
+            "SCHEMA",
+            "SCHEMA a.b",
+            "TABLE",
+            "TABLE .",
+            "TABLE a.",
+            "TABLE a..b",
+            "TABLE a.b.c",
+            "TABLE a.\"\"",
+            "TABLE a.\"b",
+            "TABLE a.b; DROP TABLE c",
+            "TABLE a.b c",
+            "TABLE 1a.b",
+            "TABLE a.b--",
+            "TABLEa.b",
+            "VIEW a.b",
+            "TABLE a.b, a.c",
+            "DATABASE;",
         ] {
             assert_eq!(ObjectName::parse(text), Err(NotAnObject::Malformed), "{text}");
         }
@@ -176,8 +195,17 @@ mod tests {
 
     #[test]
     fn an_object_written_out_is_read_back_as_itself() {
-        for names in [("public", "customers"), ("A", "b c"), ("x\"y", "\""), ("select", "table"), ("é", "1"), ("a$", ".")] {
-            for object in [table(names.0, names.1), ObjectName::Schema { schema: names.0.into() }, ObjectName::Database] {
+        for names in [
+            ("public", "customers"),
+            ("A", "b c"),
+            ("x\"y", "\""),
+            ("select", "table"),
+            ("é", "1"),
+            ("a$", "."),
+        ] {
+            for object in
+                [table(names.0, names.1), ObjectName::Schema { schema: names.0.into() }, ObjectName::Database]
+            {
                 assert_eq!(ObjectName::parse(&object.to_string()), Ok(object.clone()), "{object}");
             }
         }

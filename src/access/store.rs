@@ -128,7 +128,13 @@ pub fn revoke(
                  revoked_by_issuer = $5, revoked_by_role = session_user \
              WHERE id = $1 RETURNING user_id, group_name, object_name",
             None,
-            &[id.into(), moment(now).into(), reason.into(), by.user_id.clone().into(), by.issuer.clone().into()],
+            &[
+                id.into(),
+                moment(now).into(),
+                reason.into(),
+                by.user_id.clone().into(),
+                by.issuer.clone().into(),
+            ],
         )?
         .first();
     Ok(Ended {
@@ -143,8 +149,17 @@ fn moment(micros: i64) -> Option<TimestampWithTimeZone> {
 }
 
 const COLUMNS: &[&str] = &[
-    "id", "user_id", "issuer", "group_name", "privileges", "object_type", "schema_id", "relation_id", "starts_at",
-    "ends_at", "revoked_at",
+    "id",
+    "user_id",
+    "issuer",
+    "group_name",
+    "privileges",
+    "object_type",
+    "schema_id",
+    "relation_id",
+    "starts_at",
+    "ends_at",
+    "revoked_at",
 ];
 
 /// The grants of `person` that have neither ended by `now` nor been revoked. A row that cannot be
@@ -178,5 +193,11 @@ fn grant_in(row: &Row, person: &Person) -> Option<LiveGrant> {
         _ => return None,
     };
     let privileges: Privileges = row.texts(4)?.iter().filter_map(|word| Privilege::parse(word)).collect();
-    Some(LiveGrant { id: row.bigint(0)?, privileges, scope, starts_at: row.bigint(8)?, ends_at: row.bigint(9)? })
+    Some(LiveGrant {
+        id: row.bigint(0)?,
+        privileges,
+        scope,
+        starts_at: row.bigint(8)?,
+        ends_at: row.bigint(9)?,
+    })
 }

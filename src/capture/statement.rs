@@ -2,7 +2,7 @@
 
 use crate::event::{Outcome, Shape};
 use crate::pg::transaction::Ending;
-use crate::pg::{session, hooks::Depth};
+use crate::pg::{hooks::Depth, session};
 use crate::trail::{self, Beginning, TrailError};
 use std::cell::RefCell;
 
@@ -54,17 +54,26 @@ fn begin(facts: &Facts<'_>, shape: impl FnOnce() -> Shape) -> Result<u32, TrailE
 }
 
 /// Records that the execution `key` begins, by the person with this serial number.
-pub fn start(key: usize, person: u64, facts: &Facts<'_>, shape: impl FnOnce() -> Shape) -> Result<(), TrailError> {
+pub fn start(
+    key: usize,
+    person: u64,
+    facts: &Facts<'_>,
+    shape: impl FnOnce() -> Shape,
+) -> Result<(), TrailError> {
     let number = begin(facts, shape)?;
     let subtransaction = session::subtransaction();
     FLIGHT.with_borrow_mut(|flight| flight.open.push(Open { key, number, subtransaction, rows: 0, person }));
     Ok(())
 }
 
-/// Records an attempt that was refused with this SQLSTATE.
-pub fn refused(facts: &Facts<'_>, sqlstate: [u8; 5], shape: impl FnOnce() -> Shape) -> Result<(), TrailError> {
+/// Records a statement that was stopped with this SQLSTATE before it could begin.
+pub fn stopped(
+    facts: &Facts<'_>,
+    sqlstate: [u8; 5],
+    shape: impl FnOnce() -> Shape,
+) -> Result<(), TrailError> {
     let number = begin(facts, shape)?;
-    trail::end(number, 0, Outcome::Denied, sqlstate);
+    trail::end(number, 0, Outcome::of_sqlstate(sqlstate), sqlstate);
     Ok(())
 }
 

@@ -57,7 +57,8 @@ pub fn put_shape(out: &mut Vec<u8>, session: u64, number: u32, shape: &Shape) {
     out.push(shape.class as u8);
     put_text(out, &shape.command);
     put_text(out, &shape.text);
-    for list in [&shape.objects, &shape.columns_read, &shape.columns_written, &shape.masked, &shape.revealed] {
+    for list in [&shape.objects, &shape.columns_read, &shape.columns_written, &shape.masked, &shape.revealed]
+    {
         put_u32(out, list.len() as u32);
         for text in list {
             put_text(out, text);
@@ -346,7 +347,8 @@ mod tests {
             grants: vec![42, -1],
             parameters: vec![Some(b"4711".to_vec()), None, Some(vec![])],
         };
-        let end = End { session: 7, statement: 12, at: -1, rows: 3, outcome: Outcome::Error, sqlstate: *b"22012" };
+        let end =
+            End { session: 7, statement: 12, at: -1, rows: 3, outcome: Outcome::Error, sqlstate: *b"22012" };
         let note = Note {
             event: "identity",
             outcome: Outcome::Denied,

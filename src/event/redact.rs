@@ -91,7 +91,13 @@ mod tests {
 
     #[test]
     fn other_text_is_left_alone_and_not_copied() {
-        for text in ["", "select 1", "select eyewitness.statement, ewe.b from they.were_there", "select 'eyJ' || a.b from eyJ.t", "eyJhbGciOiJFUzI1NiJ9 alone is no token here"] {
+        for text in [
+            "",
+            "select 1",
+            "select eyewitness.statement, ewe.b from they.were_there",
+            "select 'eyJ' || a.b from eyJ.t",
+            "eyJhbGciOiJFUzI1NiJ9 alone is no token here",
+        ] {
             assert!(matches!(tokens(text.as_bytes()), Cow::Borrowed(t) if t == text.as_bytes()), "{text}");
         }
     }

@@ -22,8 +22,8 @@ pub enum GateError {
         /// The call that gives it.
         call: String,
     },
-    #[error("command {command} is not available to a role in govern mode")]
-    UnknownCommand { command: String },
+    #[error("the relation that the statement names does not exist")]
+    UnknownRelation,
 }
 
 impl GateError {
@@ -44,18 +44,13 @@ impl GateError {
             Some(relation) => described(relation),
             None => "this database".to_owned(),
         };
-        let asked_at = if lacking.has(Privilege::Ddl) && relation.is_some_and(is_catalog) { None } else { asked_at };
+        let asked_at =
+            if lacking.has(Privilege::Ddl) && relation.is_some_and(is_catalog) { None } else { asked_at };
         let object = match asked_at.and_then(catalog::relation_name) {
             Some((schema, table)) => ObjectName::Table { schema, table },
             None => ObjectName::Database,
         };
         Self::NoGrant { what, lacking, call: call(&person.user_id, lacking, &object) }
-    }
-
-    /// For a command on a relation that could not be found: PostgreSQL says so itself, to
-    /// whoever may ask.
-    pub(super) fn unnamed_relation() -> Self {
-        Self::UnknownCommand { command: "on an unknown relation".to_owned() }
     }
 }
 
@@ -94,7 +89,8 @@ impl Report for GateError {
         match self {
             Self::Server(error) => error.code(),
             Self::NoPerson { .. } => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-            Self::NoGrant { .. } | Self::UnknownCommand { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NoGrant { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::UnknownRelation => PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
         }
     }
 
@@ -102,7 +98,7 @@ impl Report for GateError {
         match self {
             Self::Server(error) => error.detail(),
             Self::NoGrant { lacking, .. } => Some(format!("Missing: {}.", lacking.words().join(", "))),
-            Self::NoPerson { .. } | Self::UnknownCommand { .. } => None,
+            Self::NoPerson { .. } | Self::UnknownRelation => None,
         }
     }
 
@@ -113,7 +109,7 @@ impl Report for GateError {
                 Some("Identify first: SELECT custodian.set_identity('<token>');".to_owned())
             }
             Self::NoGrant { call, .. } => Some(format!("Ask for: {call}")),
-            Self::UnknownCommand { .. } => Some("Run it as a role that is not enrolled.".to_owned()),
+            Self::UnknownRelation => None,
         }
     }
 }

@@ -21,8 +21,8 @@ use crate::identity::Person;
 use crate::identity::enrolled::{self, Mode};
 use crate::pg::catalog;
 use crate::pg::query::RelationUse;
-use pgrx::pg_sys::Oid;
 use exempt::Kind;
+use pgrx::pg_sys::Oid;
 use rule::{Claim, Missing, Standing};
 
 /// Who wants something, on which terms, and when.
@@ -48,7 +48,7 @@ pub struct Statement<'a> {
 }
 
 /// A utility statement, sorted by what it needs. The caller keeps the list of node types; a type
-/// that is on no list is [`UtilityUse::Unknown`].
+/// that is on no list is [`UtilityUse::Ddl`] without a relation.
 #[derive(Clone, Copy)]
 pub enum UtilityUse<'a> {
     /// Touches no data: transaction control, SET, SHOW, RESET, DISCARD, DEALLOCATE, CLOSE, LISTEN, UNLISTEN.
@@ -57,14 +57,10 @@ pub enum UtilityUse<'a> {
     /// FETCH, CALL, DO, COPY (query) TO.
     Carrier,
     /// Works on relations without a plan: COPY table FROM (insert), COPY table TO (select,
-    /// exporting), TRUNCATE (truncate), LOCK (select). Without any relation it is refused.
+    /// exporting), TRUNCATE (truncate), LOCK (select). None at all means that there is no such relation.
     Relations { uses: &'a [RelationUse], exporting: bool },
-    /// Takes data out without naming a relation.
-    Export,
     /// Defines, changes or maintains a relation, or else something of the database.
     Ddl { relation: Option<Oid> },
-    /// The command's tag.
-    Unknown(&'a str),
 }
 
 /// What the gate says.
@@ -72,7 +68,9 @@ pub enum UtilityUse<'a> {
 #[derive(Debug)]
 pub enum Verdict {
     /// It may run; these grants are what it relies on.
-    Allowed { grants: Vec<i64> },
+    Allowed {
+        grants: Vec<i64>,
+    },
     Denied(GateError),
 }
 
@@ -128,19 +126,23 @@ pub fn check_utility(asker: &Asker<'_>, utility: UtilityUse<'_>, alias_of: Alias
         }
         match utility {
             UtilityUse::Harmless | UtilityUse::Carrier => Ok(Vec::new()),
-            UtilityUse::Relations { uses: [], .. } => Err(GateError::unnamed_relation()),
+            UtilityUse::Relations { uses: [], .. } => Err(GateError::UnknownRelation),
             UtilityUse::Relations { uses, exporting } => {
                 covered(asker, person, &claims(uses, exporting, alias_of)?)
             }
-            UtilityUse::Export => covered_at(asker, person, Place::Database, Privilege::Export, None),
             UtilityUse::Ddl { relation: Some(relation) } => {
                 let schema = catalog::namespace_of(relation).unwrap_or(Oid::INVALID);
-                covered_at(asker, person, Place::Relation { relation, schema }, Privilege::Ddl, Some(relation))
+                covered_at(
+                    asker,
+                    person,
+                    Place::Relation { relation, schema },
+                    Privilege::Ddl,
+                    Some(relation),
+                )
             }
             UtilityUse::Ddl { relation: None } => {
                 covered_at(asker, person, Place::Database, Privilege::Ddl, None)
             }
-            UtilityUse::Unknown(command) => Err(GateError::UnknownCommand { command: command.to_owned() }),
         }
     }))
 }
@@ -178,7 +180,10 @@ fn claim(used: &RelationUse, exporting: bool, alias_of: AliasOf<'_>) -> Result<C
     };
     let mut places = vec![Place::Relation { relation: used.relid, schema }];
     if let Some(relation) = alias {
-        places.push(Place::Relation { relation, schema: catalog::namespace_of(relation).unwrap_or(Oid::INVALID) });
+        places.push(Place::Relation {
+            relation,
+            schema: catalog::namespace_of(relation).unwrap_or(Oid::INVALID),
+        });
     }
     Ok(Claim { relation: used.relid, asked_at: alias.unwrap_or(used.relid), places, needs, standing })
 }

@@ -39,7 +39,8 @@ impl Claim {
             Standing::Own => Some((self.needs, &self.places)),
             Standing::Temporary | Standing::ThroughOwner => None,
             Standing::System => {
-                let writes = self.needs.iter().any(|need| !matches!(need, Privilege::Select | Privilege::Export));
+                let writes =
+                    self.needs.iter().any(|need| !matches!(need, Privilege::Select | Privilege::Export));
                 writes.then_some((Privileges::NONE.with(Privilege::Ddl), [Place::Database].as_slice()))
             }
         }
@@ -130,7 +131,10 @@ mod tests {
     fn each_privilege_and_each_table_must_be_covered() {
         let cover = |at: Place, privilege| (at == place(7) && privilege == Select).then_some(1);
         assert_eq!(judge(&[claim(7, &[Select], Standing::Own)], cover), Ok(vec![1]));
-        assert_eq!(judge(&[claim(7, &[Select, Update, Export], Standing::Own)], cover), missing(7, &[Update, Export]));
+        assert_eq!(
+            judge(&[claim(7, &[Select, Update, Export], Standing::Own)], cover),
+            missing(7, &[Update, Export])
+        );
         let both = [claim(7, &[Select], Standing::Own), claim(8, &[Select], Standing::Own)];
         assert_eq!(judge(&both, cover), missing(8, &[Select]));
     }
@@ -148,7 +152,11 @@ mod tests {
 
     #[test]
     fn a_grant_on_the_table_covers_its_masked_view_but_not_the_other_way_round() {
-        let view = Claim { places: vec![place(70), place(7)], asked_at: oid(7), ..claim(70, &[Select], Standing::Own) };
+        let view = Claim {
+            places: vec![place(70), place(7)],
+            asked_at: oid(7),
+            ..claim(70, &[Select], Standing::Own)
+        };
         let on = |table: u32| move |at: Place, _: Privilege| (at == place(table)).then_some(i64::from(table));
         assert_eq!(judge(std::slice::from_ref(&view), on(7)), Ok(vec![7]));
         assert_eq!(judge(&[view], on(70)), Ok(vec![70]));

@@ -11,7 +11,7 @@ pub enum Next<'a> {
     /// A frame; the cursor moved behind it.
     Frame { at: Position, end: Position, payload: &'a [u8] },
     /// The segment at `at` is the first of another epoch: whoever was at work before is dead.
-    Epoch { epoch: u64, at: Position },
+    Epoch { at: Position },
     /// Segments that should be there are missing or damaged: what was in them is lost.
     Gap { from: Position, to: Position, reason: String },
     /// Nothing more for now.
@@ -21,7 +21,7 @@ pub enum Next<'a> {
 /// [`Next`], with the frame's place in its segment instead of its bytes.
 enum Step {
     Frame { at: Position, from: usize, to: usize },
-    Epoch { epoch: u64, at: Position },
+    Epoch { at: Position },
     Gap { from: Position, to: Position, reason: String },
     Wait,
 }
@@ -48,11 +48,6 @@ impl Cursor {
         self.position
     }
 
-    /// The epoch of what was read last.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
     /// Steps to the next frame.
     ///
     /// In the live epoch an unfinished frame means waiting: its owner is at it, and if the owner
@@ -64,7 +59,7 @@ impl Cursor {
                 Some((map, _)) => Next::Frame { at, end: self.position, payload: map.bytes(from, to) },
                 None => Next::Wait,
             },
-            Step::Epoch { epoch, at } => Next::Epoch { epoch, at },
+            Step::Epoch { at } => Next::Epoch { at },
             Step::Gap { from, to, reason } => Next::Gap { from, to, reason },
             Step::Wait => Next::Wait,
         })
@@ -95,7 +90,7 @@ impl Cursor {
             let Some((map, header)) = &self.open else { continue };
             if header.epoch != self.epoch {
                 self.epoch = header.epoch;
-                return Ok(Step::Epoch { epoch: header.epoch, at: number * SIZE });
+                return Ok(Step::Epoch { at: number * SIZE });
             }
             let offset = (self.position % SIZE) as usize;
             let at = self.position;

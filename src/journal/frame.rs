@@ -89,7 +89,9 @@ mod tests {
 
     #[test]
     fn padding_is_bound_to_key_place_and_length() {
-        let Word::Padding { length, checksum: sum } = open(seal_padding(3, 64, 128)) else { panic!("not padding") };
+        let Word::Padding { length, checksum: sum } = open(seal_padding(3, 64, 128)) else {
+            panic!("not padding")
+        };
         assert_eq!(length, 128);
         assert!(is_padding(3, 64, 128, sum));
         assert!(!is_padding(4, 64, 128, sum) && !is_padding(3, 72, 128, sum) && !is_padding(3, 64, 136, sum));

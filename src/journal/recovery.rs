@@ -14,7 +14,10 @@ use std::path::Path;
 /// started, so that every append fails with [`JournalError::NotStarted`].
 pub fn begin_epoch(directory: &Path, shared: &Shared) -> Result<(), JournalError> {
     if !directory.is_dir() {
-        DirBuilder::new().mode(0o700).create(directory).map_err(|e| JournalError::io("create", directory, e))?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(directory)
+            .map_err(|e| JournalError::io("create", directory, e))?;
     }
     let newest = segment::list(directory)?.last().copied();
     let header = match newest {

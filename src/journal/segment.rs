@@ -69,7 +69,8 @@ pub fn list(directory: &Path) -> Result<Vec<u64>, JournalError> {
     for entry in entries {
         let entry = entry.map_err(|e| JournalError::io("list", directory, e))?;
         let name = entry.file_name();
-        let number = name.to_str().and_then(|n| n.strip_suffix(".seg")).map(|hex| u64::from_str_radix(hex, 16));
+        let number =
+            name.to_str().and_then(|n| n.strip_suffix(".seg")).map(|hex| u64::from_str_radix(hex, 16));
         if let Some(Ok(number)) = number {
             numbers.push(number);
         }
@@ -96,7 +97,8 @@ pub fn create(directory: &Path, header: Header) -> Result<(), JournalError> {
 }
 
 fn write_new(temporary: &Path, header: Header) -> io::Result<()> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(temporary)?;
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(temporary)?;
     super::map::allocate(&file, SIZE)?;
     file.write_all_at(&header.to_bytes(), 0)?;
     file.sync_all()
@@ -108,7 +110,8 @@ pub fn read_header(directory: &Path, number: u64) -> Result<Header, JournalError
     let file = File::open(&path).map_err(|e| JournalError::io("open", &path, e))?;
     let mut bytes = [0; HEADER as usize];
     file.read_exact_at(&mut bytes, 0).map_err(|e| JournalError::io("read", &path, e))?;
-    let header = Header::from_bytes(&bytes).map_err(|reason| JournalError::Corrupt { path: path.clone(), reason })?;
+    let header =
+        Header::from_bytes(&bytes).map_err(|reason| JournalError::Corrupt { path: path.clone(), reason })?;
     if header.number != number {
         return Err(JournalError::Corrupt { path, reason: "segment was renamed" });
     }
@@ -125,7 +128,11 @@ pub fn read_header(directory: &Path, number: u64) -> Result<Header, JournalError
 /// Only segments below every reader's and writer's position may go.
 pub fn remove(directory: &Path, number: u64) -> Result<(), JournalError> {
     let path = path(directory, number);
-    let gone = OpenOptions::new().write(true).open(&path).and_then(|f| f.set_len(0)).and_then(|()| fs::remove_file(&path));
+    let gone = OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|f| f.set_len(0))
+        .and_then(|()| fs::remove_file(&path));
     match gone {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(JournalError::io("remove", path, e)),
         _ => Ok(()),

@@ -41,7 +41,12 @@ impl Appender {
     ///
     /// Everything that can fail (making and mapping the segment) happens before the reservation:
     /// a range that was reserved and never published would stop every reader.
-    pub fn append_in(&mut self, shared: &Shared, payload: &[u8], segment: u64) -> Result<Placed, JournalError> {
+    pub fn append_in(
+        &mut self,
+        shared: &Shared,
+        payload: &[u8],
+        segment: u64,
+    ) -> Result<Placed, JournalError> {
         if payload.len() > frame::MAX_PAYLOAD {
             return Err(JournalError::TooLarge { size: payload.len(), limit: frame::MAX_PAYLOAD });
         }
@@ -290,6 +295,9 @@ mod tests {
         let refused = Appender::new(&dir.0).append(&shared, &vec![0; frame::MAX_PAYLOAD + 1]);
         assert!(matches!(refused, Err(JournalError::TooLarge { .. })));
         assert_eq!(shared.reserved(), before);
-        assert!(matches!(Appender::new(&dir.0).append(&Shared::default(), b"x"), Err(JournalError::NotStarted)));
+        assert!(matches!(
+            Appender::new(&dir.0).append(&Shared::default(), b"x"),
+            Err(JournalError::NotStarted)
+        ));
     }
 }

@@ -47,7 +47,9 @@ fn is_guarded_relation(relid: Oid) -> bool {
 
 fn is_ours(class: Oid, object: Oid) -> bool {
     let ours = catalog::extension(EXTENSION);
-    ours.is_some() && (class == pg_sys::ExtensionRelationId && ours == Some(object) || catalog::extension_of(class, object) == ours)
+    ours.is_some()
+        && (class == pg_sys::ExtensionRelationId && ours == Some(object)
+            || catalog::extension_of(class, object) == ours)
 }
 
 /// Whether there is anything in the ledger that could be lost.
@@ -63,7 +65,8 @@ fn holds_rows() -> Result<bool, ServerError> {
 }
 
 fn name(relid: Oid) -> String {
-    catalog::relation_name(relid).map_or_else(|| relid.to_u32().to_string(), |(schema, name)| format!("{schema}.{name}"))
+    catalog::relation_name(relid)
+        .map_or_else(|| relid.to_u32().to_string(), |(schema, name)| format!("{schema}.{name}"))
 }
 
 fn append_only(operation: &str, relid: Oid) -> LedgerError {
@@ -91,7 +94,9 @@ pub fn check_writes(uses: &[RelationUse]) -> Result<(), LedgerError> {
             return Err(append_only("writing", used.relid));
         }
         if CATALOGS.contains(&used.relid.to_u32()) {
-            return Err(LedgerError::Guarded { what: format!("writing to catalog \"{}\"", name(used.relid)) });
+            return Err(LedgerError::Guarded {
+                what: format!("writing to catalog \"{}\"", name(used.relid)),
+            });
         }
     }
     Ok(())
@@ -148,7 +153,9 @@ pub fn check_object(access: &ObjectAccess) -> Result<(), LedgerError> {
     let Some(ours) = catalog::extension(EXTENSION) else { return Ok(()) };
     let guarded = match access.access {
         // CREATE OR REPLACE FUNCTION counts as creation.
-        Access::Created => access.class == pg_sys::ProcedureRelationId && is_ours(access.class, access.object),
+        Access::Created => {
+            access.class == pg_sys::ProcedureRelationId && is_ours(access.class, access.object)
+        }
         Access::Truncated => is_guarded_relation(access.object),
         Access::Altered | Access::Dropped => match access.class {
             pg_sys::TriggerRelationId
@@ -159,7 +166,9 @@ pub fn check_object(access: &ObjectAccess) -> Result<(), LedgerError> {
             }
             pg_sys::RelationRelationId => is_guarded_relation(access.object),
             // The script's own ALTER EXTENSION UPDATE is announced on the extension before it runs.
-            pg_sys::ExtensionRelationId => access.access == Access::Dropped && access.object == ours && holds_rows()?,
+            pg_sys::ExtensionRelationId => {
+                access.access == Access::Dropped && access.object == ours && holds_rows()?
+            }
             class => is_ours(class, access.object),
         },
     };

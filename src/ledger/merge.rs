@@ -265,7 +265,8 @@ mod tests {
         }
 
         fn end(&mut self, at: Position, session: u64, statement: u32) {
-            let end = End { session, statement, at: at as i64, rows: 1, outcome: Outcome::Ok, sqlstate: *b"00000" };
+            let end =
+                End { session, statement, at: at as i64, rows: 1, outcome: Outcome::Ok, sqlstate: *b"00000" };
             self.put(at, |out| codec::put_end(out, &end));
         }
 
@@ -318,7 +319,10 @@ mod tests {
     #[test]
     fn statements_become_rows_when_they_end_and_other_databases_are_left_out() {
         let mut merger = Merger::new(DATABASE, 0, 0);
-        assert_eq!(interleaved().play(&mut merger, 1000), ["select 2/1 ok", "select 1/1 ok", "select 2/2 ok"]);
+        assert_eq!(
+            interleaved().play(&mut merger, 1000),
+            ["select 2/1 ok", "select 1/1 ok", "select 2/2 ok"]
+        );
         assert_eq!((merger.done(), merger.needed_from()), (171, 171));
     }
 
@@ -363,8 +367,16 @@ mod tests {
         merger.gap(72, 900, "missing");
         let mut tape = Tape::default();
         tape.put(1000, |out| {
-            let head =
-                BeginHead { session: 1, statement: 1, parent: 0, depth: 0, context: 7, shape: 7, at: 0, grants: &[] };
+            let head = BeginHead {
+                session: 1,
+                statement: 1,
+                parent: 0,
+                depth: 0,
+                context: 7,
+                shape: 7,
+                at: 0,
+                grants: &[],
+            };
             codec::put_begin(out, head, 0, &[]);
         });
         for (at, payload) in &tape.0 {

@@ -99,7 +99,8 @@ pub fn prepare_shape(value: Shape) -> Prepared<Shape> {
     let mut canonical = Vec::with_capacity(256);
     put_text(&mut canonical, value.class.as_str().as_bytes());
     put_text(&mut canonical, &value.command);
-    for list in [&value.objects, &value.columns_read, &value.columns_written, &value.masked, &value.revealed] {
+    for list in [&value.objects, &value.columns_read, &value.columns_written, &value.masked, &value.revealed]
+    {
         put_list(&mut canonical, list);
     }
     put_text(&mut canonical, &value.text);
@@ -153,7 +154,11 @@ impl Row {
         match &self.statement {
             Some(statement) => {
                 put_integer(out, i64::from(statement.number));
-                if statement.parent == 0 { put_null(out) } else { put_integer(out, i64::from(statement.parent)) }
+                if statement.parent == 0 {
+                    put_null(out)
+                } else {
+                    put_integer(out, i64::from(statement.parent))
+                }
                 put_integer(out, i64::from(statement.depth));
             }
             None => out.extend_from_slice(&[NULL; 3]),
@@ -167,7 +172,11 @@ impl Row {
                 } else {
                     put_texts(out, statement.parameters.iter().map(Option::as_deref));
                 }
-                if statement.grants.is_empty() { put_null(out) } else { put_integers(out, &statement.grants) }
+                if statement.grants.is_empty() {
+                    put_null(out)
+                } else {
+                    put_integers(out, &statement.grants)
+                }
                 put_integer(out, statement.rows as i64);
                 match statement.duration {
                     Some(duration) => put_integer(out, duration),

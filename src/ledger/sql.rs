@@ -2,9 +2,9 @@
 
 use super::verify::{self, Checkpoint};
 use super::{table, writer};
+use pgrx::JsonB;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::JsonB;
 
 type ReportRow = (bool, i64, i64, i64, Option<i64>, Option<String>, Vec<u8>);
 

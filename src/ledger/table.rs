@@ -98,7 +98,10 @@ fn list(values: &[Text]) -> Option<Vec<u8>> {
 }
 
 /// Datums of the columns `issuer` to `application`.
-fn context_images<'a>(known: &'a mut Known<Context>, context: &Rc<Prepared<Context>>) -> &'a [Option<Vec<u8>>; 8] {
+fn context_images<'a>(
+    known: &'a mut Known<Context>,
+    context: &Rc<Prepared<Context>>,
+) -> &'a [Option<Vec<u8>>; 8] {
     let (_, images) = known.entry(Rc::as_ptr(context)).or_insert_with(|| {
         let value = &context.value;
         let person = value.person.as_ref();
@@ -174,7 +177,8 @@ pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) ->
         values[2] = Value::Varlena(&event);
         values[3] = Value::Varlena(&session);
         values[7] = Value::Integer(i64::from(row.context.value.pid));
-        for (value, image) in values[8..16].iter_mut().zip(context_images(&mut images.contexts, &row.context)) {
+        for (value, image) in values[8..16].iter_mut().zip(context_images(&mut images.contexts, &row.context))
+        {
             *value = optional(image);
         }
         let (mut parameters, mut grants) = (None, None);
@@ -184,7 +188,9 @@ pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) ->
                 values[5] = Value::Integer(i64::from(statement.parent));
             }
             values[6] = Value::Integer(i64::from(statement.depth));
-            for (value, image) in values[16..24].iter_mut().zip(shape_images(&mut images.shapes, &statement.shape)) {
+            for (value, image) in
+                values[16..24].iter_mut().zip(shape_images(&mut images.shapes, &statement.shape))
+            {
                 *value = optional(image);
             }
             if !statement.parameters.is_empty() {
@@ -212,7 +218,9 @@ pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) ->
 ///
 /// Returns the stored hash, or what is wrong with the row's form.
 pub fn canonical<'a>(values: &'a [heap::Read<'_>], out: &mut Vec<u8>) -> Result<&'a [u8], &'static str> {
-    let Some((heap::Read::Bytes(hash), columns)) = values.split_last() else { return Err("the row has no hash") };
+    let Some((heap::Read::Bytes(hash), columns)) = values.split_last() else {
+        return Err("the row has no hash");
+    };
     if values.len() != COLUMNS {
         return Err("the table does not have the ledger's columns");
     }
@@ -224,7 +232,9 @@ pub fn canonical<'a>(values: &'a [heap::Read<'_>], out: &mut Vec<u8>) -> Result<
             heap::Read::Text(value) => row::put_text(out, value),
             heap::Read::Texts(values) => row::put_texts(out, values.iter().copied()),
             heap::Read::Integers(values) => row::put_integers(out, values),
-            heap::Read::Bytes(_) | heap::Read::Other => return Err("a column has another type than the ledger's"),
+            heap::Read::Bytes(_) | heap::Read::Other => {
+                return Err("a column has another type than the ledger's");
+            }
         }
     }
     Ok(hash)

@@ -18,7 +18,9 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Reads what `audit.checkpoint()` returned: `{"seq": ..., "hash": "..."}`.
     pub fn from_json(value: &serde_json::Value) -> Result<Self, LedgerError> {
-        let bad = || LedgerError::BadArgument("a checkpoint is {\"seq\": number, \"hash\": \"64 hex digits\"}".into());
+        let bad = || {
+            LedgerError::BadArgument("a checkpoint is {\"seq\": number, \"hash\": \"64 hex digits\"}".into())
+        };
         let seq = value.get("seq").and_then(serde_json::Value::as_i64).ok_or_else(bad)?;
         let hex = value.get("hash").and_then(serde_json::Value::as_str).ok_or_else(bad)?;
         let hash = hex::decode(hex).ok().and_then(|bytes| Hash::try_from(bytes).ok()).ok_or_else(bad)?;
@@ -73,7 +75,9 @@ impl Walk {
         if !self.anchored {
             // The row before the range: its hash starts the walk.
             self.anchored = true;
-            let Ok(hash) = Hash::try_from(stored) else { return self.fail(*seq, "the row's hash is not a hash") };
+            let Ok(hash) = Hash::try_from(stored) else {
+                return self.fail(*seq, "the row's hash is not a hash");
+            };
             if *seq != from - 1 {
                 return self.fail(from - 1, "the row is missing");
             }
@@ -103,7 +107,11 @@ impl Walk {
 
 /// Walks the rows `from` to `to` (all by default) and compares each with its hash; then the end of
 /// the chain with what the writer stored, and with `against`, a checkpoint kept elsewhere.
-pub fn verify(from: Option<i64>, to: Option<i64>, against: Option<Checkpoint>) -> Result<Report, LedgerError> {
+pub fn verify(
+    from: Option<i64>,
+    to: Option<i64>,
+    against: Option<Checkpoint>,
+) -> Result<Report, LedgerError> {
     let from = from.unwrap_or(1);
     if from < 1 || to.is_some_and(|to| to < from) {
         return Err(LedgerError::BadArgument("from_seq must be at least 1 and not above to_seq".into()));

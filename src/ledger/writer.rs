@@ -64,7 +64,9 @@ pub fn run(index: usize) {
                 slot.free();
             }
         }
-        Err(error) => pgrx::warning!("pg_custodian: ledger writer of database {}: {error}", session::database()),
+        Err(error) => {
+            pgrx::warning!("pg_custodian: ledger writer of database {}: {error}", session::database())
+        }
     }
 }
 
@@ -104,16 +106,17 @@ impl Writer {
             (progress.position, progress.needed_from) = (first, first);
         }
         if progress.position > journal.reserved() {
-            let reason = format!(
-                "it is at {}, the journal ends at {}",
-                progress.position,
-                journal.reserved()
-            );
+            let reason =
+                format!("it is at {}, the journal ends at {}", progress.position, journal.reserved());
             return Err(LedgerError::Misplaced { reason });
         }
         let mut merger = Merger::new(session::database().to_u32(), progress.position, progress.needed_from);
         if let Some(old) = moved {
-            merger.gap(progress.position, progress.position, &format!("the ledger was at {old} of another journal"));
+            merger.gap(
+                progress.position,
+                progress.position,
+                &format!("the ledger was at {old} of another journal"),
+            );
         }
         let cursor = Cursor::new(&directory, merger.read_from(), 0);
         slot.position.store(progress.position, Ordering::Release);
@@ -147,7 +150,9 @@ impl Writer {
     fn keep_room(&self) -> Result<(), LedgerError> {
         let journal = self.journal;
         // Nobody makes segments ahead of a journal that nobody writes to.
-        if journal.reserved() > journal.epoch_start() && journal.allocated() < journal.reserved() + segment::SIZE {
+        if journal.reserved() > journal.epoch_start()
+            && journal.allocated() < journal.reserved() + segment::SIZE
+        {
             ensure_allocated(&self.directory, journal, journal.reserved() + segment::SIZE)?;
         }
         Ok(())
@@ -158,7 +163,7 @@ impl Writer {
         while self.merger.pending() < BATCH {
             match self.cursor.next(self.journal)? {
                 Next::Frame { at, end, payload } => self.merger.frame(at, end, payload),
-                Next::Epoch { at, .. } => self.merger.epoch(at, at + segment::HEADER),
+                Next::Epoch { at } => self.merger.epoch(at, at + segment::HEADER),
                 Next::Gap { from, to, reason } => {
                     pgrx::warning!("pg_custodian: audit journal from {from} to {to} is lost: {reason}");
                     self.merger.gap(from, to, &reason);

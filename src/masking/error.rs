@@ -96,9 +96,10 @@ impl Report for MaskError {
             Self::UnknownMasking(_) => Some(format!("Write {FORMS}.")),
             Self::NotATable(_) => Some("Protect the columns of the tables behind it.".into()),
             Self::WrongType { .. } => Some("Use null_value, which masks columns of every type.".into()),
-            Self::NotProtected { .. } => {
-                Some("SELECT * FROM mask.policies; shows what is protected.".into())
+            Self::UnknownColumn { .. } => {
+                Some("Names in quotes are taken as they stand: unquoted ones are in lower case.".into())
             }
+            Self::NotProtected { .. } => Some("SELECT * FROM mask.policies; shows what is protected.".into()),
             Self::NameTaken { name, table: Some(_) } => Some(format!(
                 "Drop view masked.{name} first; tables of the same name in two schemas cannot both have one."
             )),
@@ -110,7 +111,6 @@ impl Report for MaskError {
             | Self::UnknownRelation(_)
             | Self::TemporaryTable(_)
             | Self::SystemTable(_)
-            | Self::UnknownColumn { .. }
             | Self::SystemColumn(_)
             | Self::RowSecurity(_) => None,
         }

@@ -47,7 +47,9 @@ fn collect<E>(
     for (index, used) in uses.iter().enumerate().filter(|(_, used)| used.select) {
         if let Some(view) = known.view(used.relid) {
             for (attnum, id) in &view.columns {
-                if reads(used, *attnum) && let Some(policy) = known.policy(*id) {
+                if reads(used, *attnum)
+                    && let Some(policy) = known.policy(*id)
+                {
                     let seen = if reveals(*id)? { FieldPolicy::Revealed } else { FieldPolicy::Masked };
                     found(policy, seen);
                 }
@@ -66,7 +68,8 @@ fn collect<E>(
 /// the most are the views'; whatever else reads the table is counted.
 fn is_behind_a_view(known: &Known, uses: &[RelationUse], index: usize) -> bool {
     let table = uses[index].relid;
-    let views = uses.iter().filter(|u| known.view(u.relid).is_some_and(|view| view.relation == table)).count();
+    let views =
+        uses.iter().filter(|u| known.view(u.relid).is_some_and(|view| view.relation == table)).count();
     if views == 0 {
         return false;
     }
@@ -103,8 +106,11 @@ mod tests {
             column: column.into(),
             reveal_to: Vec::new(),
         };
-        let view =
-            GeneratedView { view: Oid::from(VIEW), relation: Oid::from(TABLE), columns: vec![(2, 1), (3, 2)] };
+        let view = GeneratedView {
+            view: Oid::from(VIEW),
+            relation: Oid::from(TABLE),
+            columns: vec![(2, 1), (3, 2)],
+        };
         Known::new(vec![policy(1, 3, "iban"), policy(2, 4, "ssn")], vec![view], [].into())
     }
 

@@ -1,8 +1,8 @@
 //! What this backend knows of the policies: read once, and again after every change anywhere.
 
 use crate::error::ServerError;
-use crate::masking::function::keyed::Key;
 use crate::masking::MaskError;
+use crate::masking::function::keyed::Key;
 use crate::pg::{catalog, shared};
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
@@ -89,7 +89,8 @@ thread_local! {
 pub fn current() -> Result<Rc<Known>, ServerError> {
     // the number comes first: a change that commits while the tables are read is then read again
     let generation = shared::generation();
-    let known = KNOWN.with_borrow(|known| known.as_ref().filter(|k| k.generation == generation).map(Rc::clone));
+    let known =
+        KNOWN.with_borrow(|known| known.as_ref().filter(|k| k.generation == generation).map(Rc::clone));
     if let Some(known) = known {
         return Ok(known);
     }
@@ -133,7 +134,8 @@ fn load() -> Result<Known, ServerError> {
             policies.push((Policy { id, relation, attnum, column, reveal_to }, restored));
         }
     })?;
-    let policies: Vec<Policy> = policies.into_iter().map(|(policy, restored)| numbered(policy, restored)).collect();
+    let policies: Vec<Policy> =
+        policies.into_iter().map(|(policy, restored)| numbered(policy, restored)).collect();
     let mut pairs = Vec::new();
     catalog::rows("mask", "generated_view", &["view", "relation"], |row| {
         pairs.extend(row.oid(0).zip(row.oid(1)));

@@ -160,12 +160,35 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         for text in [
-            "", "mail", "email(1)", "email(iban)", "email;", "email) OR (true", "mask.email", "partial", "partial()",
-            "partial(2, '****')", "partial(2, '****', 4, 5)", "partial('2', '*', '4')", "partial(-1, '*', 2)",
-            "partial(1, '*, 2)", "partial(1, \"*\", 2)", "partial(99999999999, '*', 1)", "partial(1 '*', 2)",
-            "partial(1, '*', 2) -- x", "partial(1, E'*', 2)", "partial(1, $$*$$, 2)", "partial(1, '*', (select 2))",
-            "partial(1, '*', 2", "partial 1, '*', 2", "partial(1,, 2)", "hash(", "null_value)", "pg_sleep(1)",
-            "partial(1, '\n', 2)", "émail",
+            "",
+            "mail",
+            "email(1)",
+            "email(iban)",
+            "email;",
+            "email) OR (true",
+            "mask.email",
+            "partial",
+            "partial()",
+            "partial(2, '****')",
+            "partial(2, '****', 4, 5)",
+            "partial('2', '*', '4')",
+            "partial(-1, '*', 2)",
+            "partial(1, '*, 2)",
+            "partial(1, \"*\", 2)",
+            "partial(99999999999, '*', 1)",
+            "partial(1 '*', 2)",
+            "partial(1, '*', 2) -- x",
+            "partial(1, E'*', 2)",
+            "partial(1, $$*$$, 2)",
+            "partial(1, '*', (select 2))",
+            "partial(1, '*', 2",
+            "partial 1, '*', 2",
+            "partial(1,, 2)",
+            "hash(",
+            "null_value)",
+            "pg_sleep(1)",
+            "partial(1, '\n', 2)",
+            "émail",
         ] {
             assert_eq!(Masking::parse(text), None, "{text}");
         }
@@ -175,8 +198,13 @@ mod tests {
     #[test]
     fn a_masking_written_out_is_read_back_as_itself() {
         for masking in [
-            Masking::Email, Masking::Hash, Masking::NullValue, partial(2, "****", 4), partial(0, "'", 0),
-            partial(i32::MAX, "a','b", 1), partial(1, "\\'", 2),
+            Masking::Email,
+            Masking::Hash,
+            Masking::NullValue,
+            partial(2, "****", 4),
+            partial(0, "'", 0),
+            partial(i32::MAX, "a','b", 1),
+            partial(1, "\\'", 2),
         ] {
             assert_eq!(Masking::parse(&masking.to_string()), Some(masking.clone()), "{masking}");
         }

@@ -1,5 +1,9 @@
 //! The SQL of masking: `mask.policy`, `mask.generated_view`, and the catalogs for what they are about.
 
+mod rights;
+
+pub use rights::{give_rights, rights_on};
+
 use crate::access::object::{identifier, literal};
 use crate::error::ServerError;
 use crate::masking::MaskError;
@@ -136,11 +140,15 @@ pub fn columns(client: &mut SpiClient<'_>, relation: Oid) -> Result<Vec<ViewColu
         None,
         &[relation.into()],
     )?;
-    let found =
-        client.select(&format!("{COLUMNS} WHERE p.attnum > 0 ORDER BY p.attnum"), None, &[relation.into()])?;
+    let found = client.select(
+        &format!("{COLUMNS} WHERE p.attnum > 0 ORDER BY p.attnum"),
+        None,
+        &[relation.into()],
+    )?;
     let mut columns = Vec::with_capacity(found.len());
     for row in found {
-        let (Some(name), Some(type_name), Some(base_type_name)) = (row.get(2)?, row.get(3)?, row.get(4)?) else {
+        let (Some(name), Some(type_name), Some(base_type_name)) = (row.get(2)?, row.get(3)?, row.get(4)?)
+        else {
             return Err(ServerError::UnexpectedNull("pg_attribute").into());
         };
         let (holds_text, policy, masking) = (row.get(5)? == Some(true), row.get(6)?, row.get(7)?);
@@ -193,7 +201,11 @@ fn id_in(returned: SpiTupleTable<'_>) -> Result<i64, MaskError> {
 }
 
 /// Removes the policy of a column and returns its id, if it had one.
-pub fn delete_policy(client: &mut SpiClient<'_>, relation: Oid, attnum: i16) -> Result<Option<i64>, MaskError> {
+pub fn delete_policy(
+    client: &mut SpiClient<'_>,
+    relation: Oid,
+    attnum: i16,
+) -> Result<Option<i64>, MaskError> {
     let row = client.update(
         "DELETE FROM mask.policy WHERE relation = $1 AND attnum = $2 AND numbered_in = $1 RETURNING id",
         None,
@@ -272,66 +284,6 @@ pub fn put_view(client: &mut SpiClient<'_>, view: Oid, relation: Oid) -> Result<
     Ok(())
 }
 
-/// A right on a view that must outlive the view's making anew.
-pub struct Right {
-    privilege: String,
-    /// NULL stands for PUBLIC.
-    grantee: Option<String>,
-    column: Option<String>,
-    grantable: bool,
-}
-
-/// The rights others have on a view and its columns.
-pub fn rights_on(client: &SpiClient<'_>, view: Oid) -> Result<Vec<Right>, MaskError> {
-    let found = client.select(
-        "SELECT x.privilege_type, r.rolname::text, o.attname, x.is_grantable FROM ( \
-             SELECT c.oid, c.relowner, NULL::text AS attname, c.relacl AS acl FROM pg_catalog.pg_class c \
-             UNION ALL \
-             SELECT c.oid, c.relowner, a.attname::text, a.attacl FROM pg_catalog.pg_class c \
-                 JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid) o \
-             CROSS JOIN LATERAL pg_catalog.aclexplode(o.acl) x \
-             LEFT JOIN pg_catalog.pg_roles r ON r.oid = x.grantee \
-         WHERE o.oid = $1 AND x.grantee <> o.relowner AND (x.grantee = 0 OR r.oid IS NOT NULL)",
-        None,
-        &[view.into()],
-    )?;
-    let mut rights = Vec::with_capacity(found.len());
-    for row in found {
-        let privilege = row.get(1)?.ok_or(ServerError::UnexpectedNull("aclexplode"))?;
-        let (grantee, column, grantable) = (row.get(2)?, row.get(3)?, row.get(4)? == Some(true));
-        rights.push(Right { privilege, grantee, column, grantable });
-    }
-    Ok(rights)
-}
-
-/// Gives rights back on a view that was made anew; those on columns that are gone end with them.
-pub fn give_rights(
-    client: &mut SpiClient<'_>,
-    view: &str,
-    rights: &[Right],
-    columns: &[Shown<'_>],
-) -> Result<(), MaskError> {
-    for right in rights {
-        let on = match &right.column {
-            Some(column) if columns.iter().any(|shown| shown.name == column) => format!(" ({})", quoted(column)),
-            Some(_) => continue,
-            None => String::new(),
-        };
-        client.update(
-            &format!(
-                "GRANT {}{on} ON masked.{} TO {}{}",
-                right.privilege,
-                quoted(view),
-                right.grantee.as_deref().map_or("PUBLIC".to_owned(), quoted),
-                if right.grantable { " WITH GRANT OPTION" } else { "" }
-            ),
-            None,
-            &[],
-        )?;
-    }
-    Ok(())
-}
-
 /// Drops a generated view; what others built on it keeps it, with PostgreSQL's own error.
 pub fn drop_view(client: &mut SpiClient<'_>, view: Oid) -> Result<(), MaskError> {
     if let Some((schema, name)) = catalog::relation_name(view) {
@@ -341,7 +293,11 @@ pub fn drop_view(client: &mut SpiClient<'_>, view: Oid) -> Result<(), MaskError>
 }
 
 /// Makes or replaces the view and returns its OID.
-pub fn create_view(client: &mut SpiClient<'_>, table: &Table, columns: &[Shown<'_>]) -> Result<Oid, MaskError> {
+pub fn create_view(
+    client: &mut SpiClient<'_>,
+    table: &Table,
+    columns: &[Shown<'_>],
+) -> Result<Oid, MaskError> {
     client.update(&definition(table, columns), None, &[])?;
     let view = quoted(&table.table);
     let comment = format!(

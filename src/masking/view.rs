@@ -87,8 +87,7 @@ impl<'a> Shown<'a> {
     fn of(column: &'a ViewColumn) -> Result<Self, MaskError> {
         let masked = match (&column.policy, &column.masking) {
             (Some(id), Some(text)) => {
-                let masking =
-                    Masking::parse(text).ok_or_else(|| MaskError::UnknownMasking(text.clone()))?;
+                let masking = Masking::parse(text).ok_or_else(|| MaskError::UnknownMasking(text.clone()))?;
                 // the type may have changed since the column was protected
                 if masking.makes_text() && !column.holds_text {
                     return Err(MaskError::WrongType {
@@ -116,7 +115,8 @@ impl<'a> Shown<'a> {
         match &self.masked {
             None => column,
             Some((policy, masking)) => {
-                let operand = if masking.makes_text() { format!("{column}::pg_catalog.text") } else { column.clone() };
+                let operand =
+                    if masking.makes_text() { format!("{column}::pg_catalog.text") } else { column.clone() };
                 let (kind, mask) = (self.type_name, masking.call(&operand));
                 format!("CASE WHEN mask.reveals({policy}) THEN {column}::{kind} ELSE {mask}::{kind} END")
             }

@@ -53,7 +53,8 @@ mod tests {
 
     #[test]
     fn packed_codes_unpack() {
-        let pack = |s: &[u8; 5]| s.iter().enumerate().map(|(i, c)| ((*c as i32 - 0x30) & 0x3f) << (6 * i)).sum();
+        let pack =
+            |s: &[u8; 5]| s.iter().enumerate().map(|(i, c)| ((*c as i32 - 0x30) & 0x3f) << (6 * i)).sum();
         for code in [b"00000", b"42501", b"23505", b"57P01", b"XX000"] {
             assert_eq!(&sqlstate(pack(code)), code);
         }

@@ -40,11 +40,6 @@ impl Row<'_> {
         self.get(column)
     }
 
-    /// An integer column.
-    pub fn integer(&self, column: usize) -> Option<i32> {
-        self.get(column)
-    }
-
     /// A smallint column.
     pub fn smallint(&self, column: usize) -> Option<i16> {
         self.get(column)
@@ -85,7 +80,11 @@ pub fn rows(
 }
 
 /// As [`rows`], by the table's OID; `each` returns whether to go on.
-pub fn scan(relid: Oid, columns: &[&str], mut each: impl FnMut(&Row<'_>) -> bool) -> Result<bool, ServerError> {
+pub fn scan(
+    relid: Oid,
+    columns: &[&str],
+    mut each: impl FnMut(&Row<'_>) -> bool,
+) -> Result<bool, ServerError> {
     in_own_memory("pg_custodian catalog scan", || {
         // SAFETY: the scan protocol of genam.h; everything is closed in this function or by the ERROR that leaves it.
         unsafe {
@@ -103,7 +102,9 @@ pub fn scan(relid: Oid, columns: &[&str], mut each: impl FnMut(&Row<'_>) -> bool
             let mut places = Vec::with_capacity(columns.len());
             for column in columns {
                 // By the descriptor, not the system cache: the launcher has no database to look in.
-                let is_it = |place: &usize| super::version::attribute_name(desc, *place).to_bytes() == column.as_bytes();
+                let is_it = |place: &usize| {
+                    super::version::attribute_name(desc, *place).to_bytes() == column.as_bytes()
+                };
                 places.push((0..count).find(is_it).unwrap_or(usize::MAX));
             }
             let scan = pg_sys::systable_beginscan(
@@ -322,5 +323,6 @@ pub fn relation_of(class: Oid, object: Oid) -> Option<Oid> {
 pub fn describe(class: Oid, object: Oid, column: i32) -> String {
     let address = pg_sys::ObjectAddress { classId: class, objectId: object, objectSubId: column };
     // SAFETY: looks the object up; with missing_ok NULL for what does not exist.
-    unsafe { owned(super::version::object_description(&raw const address)) }.unwrap_or_else(|| "an object".into())
+    unsafe { owned(super::version::object_description(&raw const address)) }
+        .unwrap_or_else(|| "an object".into())
 }

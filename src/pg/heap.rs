@@ -239,8 +239,9 @@ pub fn read_ordered(relid: Oid, index: Oid, from: i64, mut each: impl FnMut(&[Re
                 }
                 let go_on = row_memory.switch_to(|_| {
                     pg_sys::heap_deform_tuple(tuple, desc, datums.as_mut_ptr(), nulls.as_mut_ptr());
-                    let row: Vec<Read<'_>> =
-                        (0..columns).map(|c| if nulls[c] { Read::Null } else { read(datums[c], types[c]) }).collect();
+                    let row: Vec<Read<'_>> = (0..columns)
+                        .map(|c| if nulls[c] { Read::Null } else { read(datums[c], types[c]) })
+                        .collect();
                     each(&row)
                 });
                 row_memory.reset();

@@ -1,8 +1,8 @@
 //! The values of a statement's parameters, as text.
 
-use pgrx::pg_sys::{self, Datum, Oid, ParamExternData, ParamListInfo};
-use pgrx::pg_sys::panic::CaughtError;
 use pgrx::PgTryBuilder;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::{self, Datum, Oid, ParamExternData, ParamListInfo};
 use std::ffi::{CStr, c_int};
 use std::marker::PhantomData;
 
@@ -56,7 +56,8 @@ impl Parameters<'_> {
                 None => *list.params.as_ptr().add(number),
             }
         };
-        (!parameter.isnull && parameter.ptype != pg_sys::InvalidOid).then_some((parameter.value, parameter.ptype))
+        (!parameter.isnull && parameter.ptype != pg_sys::InvalidOid)
+            .then_some((parameter.value, parameter.ptype))
     }
 }
 

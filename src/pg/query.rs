@@ -232,7 +232,10 @@ impl<'a> Planned<'a> {
             let Some(tree) = self.plan.planTree.as_ref() else { return false };
             Search::walker(tree.targetlist.cast(), context);
             if tree.type_ == NodeTag::T_FunctionScan {
-                Search::walker((*self.plan.planTree.cast::<pg_sys::FunctionScan>()).functions.cast(), context);
+                Search::walker(
+                    (*self.plan.planTree.cast::<pg_sys::FunctionScan>()).functions.cast(),
+                    context,
+                );
             }
         }
         search.found
@@ -334,7 +337,9 @@ impl<'a> Analysed<'a> {
     /// The relations it names itself, not those in its subqueries.
     pub fn relations(&self) -> Vec<RelationUse> {
         let mut out = Vec::new();
-        version::each_relation(self.get().rtable, version::query_permissions(self.get()), |raw| out.push(raw.into()));
+        version::each_relation(self.get().rtable, version::query_permissions(self.get()), |raw| {
+            out.push(raw.into())
+        });
         out
     }
 
@@ -407,20 +412,24 @@ impl Calls<'_> {
                         _ => false,
                     }
                 }
-                NodeTag::T_FromExpr => !calls.catalogs.is_empty() || (*node.cast::<pg_sys::FromExpr>()).quals.is_null(),
+                NodeTag::T_FromExpr => {
+                    !calls.catalogs.is_empty() || (*node.cast::<pg_sys::FromExpr>()).quals.is_null()
+                }
                 NodeTag::T_OpExpr => {
                     !calls.catalogs.is_empty()
                         && (*node.cast::<pg_sys::OpExpr>()).opno.to_u32() < pg_sys::FirstNormalObjectId
                 }
-                NodeTag::T_JoinExpr | NodeTag::T_BoolExpr | NodeTag::T_NullTest | NodeTag::T_SortGroupClause => {
-                    !calls.catalogs.is_empty()
-                }
+                NodeTag::T_JoinExpr
+                | NodeTag::T_BoolExpr
+                | NodeTag::T_NullTest
+                | NodeTag::T_SortGroupClause => !calls.catalogs.is_empty(),
                 NodeTag::T_Const
                 | NodeTag::T_Param
                 | NodeTag::T_Var
                 | NodeTag::T_List
                 | NodeTag::T_TargetEntry
                 | NodeTag::T_FieldSelect
+                | NodeTag::T_NamedArgExpr
                 | NodeTag::T_RelabelType
                 | NodeTag::T_SQLValueFunction
                 | NodeTag::T_RangeTblRef

@@ -4,22 +4,9 @@ use super::raw;
 use pgrx::pg_sys::{self, Oid};
 use std::ffi::CStr;
 
-/// Seconds between 1970-01-01 and 2000-01-01.
-const POSTGRES_EPOCH: i64 = 946_684_800;
-
 /// The time in microseconds since 2000-01-01 UTC (TimestampTz), read from the clock.
 pub fn now() -> i64 {
     raw::GetCurrentTimestamp()
-}
-
-/// The time in seconds since 1970-01-01 UTC.
-pub fn unix_now() -> i64 {
-    now().div_euclid(1_000_000) + POSTGRES_EPOCH
-}
-
-/// Turns seconds since 1970 into microseconds since 2000; saturates.
-pub fn timestamp_from_unix(seconds: i64) -> i64 {
-    seconds.saturating_sub(POSTGRES_EPOCH).saturating_mul(1_000_000)
 }
 
 /// The role the session belongs to (SESSION_USER).
@@ -82,7 +69,8 @@ pub fn client_address() -> Option<Vec<u8>> {
     // SAFETY: the SQL functions inet_client_addr() and host(), which take no argument and an inet.
     let address = unsafe {
         let address = pgrx::direct_function_call_as_datum(pg_sys::inet_client_addr, &[]);
-        address.and_then(|address| pgrx::direct_function_call::<String>(pg_sys::network_host, &[Some(address)]))
+        address
+            .and_then(|address| pgrx::direct_function_call::<String>(pg_sys::network_host, &[Some(address)]))
     };
     Some(address.map_or_else(|| b"[local]".to_vec(), String::into_bytes))
 }

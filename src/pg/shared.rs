@@ -135,7 +135,8 @@ impl Shared {
             return Some(slot);
         }
         self.writers.iter().find(|slot| {
-            let taken = slot.database.compare_exchange(0, u32::MAX, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+            let taken =
+                slot.database.compare_exchange(0, u32::MAX, Ordering::AcqRel, Ordering::Relaxed).is_ok();
             if taken {
                 slot.rows.store(0, Ordering::Relaxed);
                 slot.position.store(needed_from, Ordering::Relaxed);

@@ -1,6 +1,8 @@
 //! A view of a utility statement, borrowed for the length of a hook.
 
-use pgrx::pg_sys::{self, LogStmtLevel, Node, NodeTag, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext};
+use pgrx::pg_sys::{
+    self, LogStmtLevel, Node, NodeTag, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext,
+};
 use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
 
@@ -41,7 +43,10 @@ pub enum Kind {
     /// ALTER EXTENSION ... ADD or DROP.
     AlterExtensionContents(String),
     /// DROP DATABASE and what else needs a database without connections, by name.
-    Database { name: String, drops: bool },
+    Database {
+        name: String,
+        drops: bool,
+    },
     /// A definition that hangs something on an existing relation: trigger, rule, policy, view.
     Attaches(Option<Oid>),
     /// ALTER TABLE and its kin.
@@ -147,7 +152,8 @@ impl<'a> Utility<'a> {
                     (*self.node().cast::<pg_sys::DiscardStmt>()).target == pg_sys::DiscardMode::DISCARD_ALL
                 }
                 NodeTag::T_VariableSetStmt => {
-                    (*self.node().cast::<pg_sys::VariableSetStmt>()).kind == pg_sys::VariableSetKind::VAR_RESET_ALL
+                    (*self.node().cast::<pg_sys::VariableSetStmt>()).kind
+                        == pg_sys::VariableSetKind::VAR_RESET_ALL
                 }
                 _ => false,
             }
@@ -170,7 +176,8 @@ impl<'a> Utility<'a> {
                 _ => return false,
             };
             super::query::list::<pg_sys::DefElem>(options).any(|option| {
-                !option.defname.is_null() && CStr::from_ptr(option.defname).to_bytes().eq_ignore_ascii_case(b"password")
+                !option.defname.is_null()
+                    && CStr::from_ptr(option.defname).to_bytes().eq_ignore_ascii_case(b"password")
             })
         }
     }
@@ -200,20 +207,26 @@ impl<'a> Utility<'a> {
                 NodeTag::T_DoStmt | NodeTag::T_CallStmt => Kind::Code,
                 NodeTag::T_CopyStmt => {
                     let copy = &*node.cast::<pg_sys::CopyStmt>();
-                    if copy.is_from { Kind::CopyIn(relid(copy.relation)) } else { Kind::CopyOut(relid(copy.relation)) }
+                    if copy.is_from {
+                        Kind::CopyIn(relid(copy.relation))
+                    } else {
+                        Kind::CopyOut(relid(copy.relation))
+                    }
                 }
-                NodeTag::T_TruncateStmt => Kind::Truncate(relids((*node.cast::<pg_sys::TruncateStmt>()).relations)),
+                NodeTag::T_TruncateStmt => {
+                    Kind::Truncate(relids((*node.cast::<pg_sys::TruncateStmt>()).relations))
+                }
                 NodeTag::T_LockStmt => Kind::Lock(relids((*node.cast::<pg_sys::LockStmt>()).relations)),
                 NodeTag::T_CreateTableAsStmt => Kind::CreateAs,
                 NodeTag::T_DropStmt => {
                     let drop = &*node.cast::<pg_sys::DropStmt>();
                     match drop.removeType {
-                        pg_sys::ObjectType::OBJECT_EXTENSION => {
-                            Kind::DropExtension(super::query::list::<Node>(drop.objects).filter_map(string).collect())
-                        }
-                        pg_sys::ObjectType::OBJECT_SCHEMA => {
-                            Kind::DropSchema(super::query::list::<Node>(drop.objects).filter_map(string).collect())
-                        }
+                        pg_sys::ObjectType::OBJECT_EXTENSION => Kind::DropExtension(
+                            super::query::list::<Node>(drop.objects).filter_map(string).collect(),
+                        ),
+                        pg_sys::ObjectType::OBJECT_SCHEMA => Kind::DropSchema(
+                            super::query::list::<Node>(drop.objects).filter_map(string).collect(),
+                        ),
                         pg_sys::ObjectType::OBJECT_TABLE
                         | pg_sys::ObjectType::OBJECT_VIEW
                         | pg_sys::ObjectType::OBJECT_INDEX
@@ -221,7 +234,11 @@ impl<'a> Utility<'a> {
                         | pg_sys::ObjectType::OBJECT_FOREIGN_TABLE
                         | pg_sys::ObjectType::OBJECT_SEQUENCE => Kind::Drops(
                             super::query::list::<pg_sys::List>(drop.objects)
-                                .filter_map(|name| relid(pg_sys::makeRangeVarFromNameList(std::ptr::from_ref(name).cast_mut())))
+                                .filter_map(|name| {
+                                    relid(pg_sys::makeRangeVarFromNameList(
+                                        std::ptr::from_ref(name).cast_mut(),
+                                    ))
+                                })
                                 .collect(),
                         ),
                         _ => Kind::Other,
@@ -230,15 +247,16 @@ impl<'a> Utility<'a> {
                 NodeTag::T_CreateExtensionStmt => {
                     Kind::CreateExtension(text((*node.cast::<pg_sys::CreateExtensionStmt>()).extname))
                 }
-                NodeTag::T_AlterExtensionContentsStmt => {
-                    Kind::AlterExtensionContents(text((*node.cast::<pg_sys::AlterExtensionContentsStmt>()).extname))
-                }
+                NodeTag::T_AlterExtensionContentsStmt => Kind::AlterExtensionContents(text(
+                    (*node.cast::<pg_sys::AlterExtensionContentsStmt>()).extname,
+                )),
                 NodeTag::T_DropdbStmt => {
                     Kind::Database { name: text((*node.cast::<pg_sys::DropdbStmt>()).dbname), drops: true }
                 }
-                NodeTag::T_AlterDatabaseStmt => {
-                    Kind::Database { name: text((*node.cast::<pg_sys::AlterDatabaseStmt>()).dbname), drops: false }
-                }
+                NodeTag::T_AlterDatabaseStmt => Kind::Database {
+                    name: text((*node.cast::<pg_sys::AlterDatabaseStmt>()).dbname),
+                    drops: false,
+                },
                 NodeTag::T_CreatedbStmt => {
                     // The template, which must be idle, may be named by an option; template1 is the default.
                     let create = &*node.cast::<pg_sys::CreatedbStmt>();
@@ -257,13 +275,17 @@ impl<'a> Utility<'a> {
                         _ => Kind::Alters(relid(rename.relation)),
                     }
                 }
-                NodeTag::T_CreateTrigStmt => Kind::Attaches(relid((*node.cast::<pg_sys::CreateTrigStmt>()).relation)),
+                NodeTag::T_CreateTrigStmt => {
+                    Kind::Attaches(relid((*node.cast::<pg_sys::CreateTrigStmt>()).relation))
+                }
                 NodeTag::T_RuleStmt => Kind::Attaches(relid((*node.cast::<pg_sys::RuleStmt>()).relation)),
                 NodeTag::T_CreatePolicyStmt => {
                     Kind::Attaches(relid((*node.cast::<pg_sys::CreatePolicyStmt>()).table))
                 }
                 NodeTag::T_ViewStmt => Kind::Attaches(relid((*node.cast::<pg_sys::ViewStmt>()).view)),
-                NodeTag::T_AlterTableStmt => Kind::Alters(relid((*node.cast::<pg_sys::AlterTableStmt>()).relation)),
+                NodeTag::T_AlterTableStmt => {
+                    Kind::Alters(relid((*node.cast::<pg_sys::AlterTableStmt>()).relation))
+                }
                 NodeTag::T_IndexStmt => Kind::Alters(relid((*node.cast::<pg_sys::IndexStmt>()).relation)),
                 _ => Kind::Other,
             }
@@ -284,7 +306,8 @@ unsafe fn text(name: *const c_char) -> String {
 /// The text of a String node.
 fn string(node: &Node) -> Option<String> {
     // SAFETY: the tag says that the node is a String; its name of the field differs by version.
-    (node.type_ == NodeTag::T_String).then(|| unsafe { text(super::version::string_value(std::ptr::from_ref(node))) })
+    (node.type_ == NodeTag::T_String)
+        .then(|| unsafe { text(super::version::string_value(std::ptr::from_ref(node))) })
 }
 
 /// # Safety

@@ -36,7 +36,11 @@ pub fn shmem_request_predecessor() -> Option<unsafe extern "C-unwind" fn()> {
 /// Calls `each` with every relation of the statement whose privileges the executor checks.
 ///
 /// Up to 15 they stand in the range table, from 16 in a list of their own (RTEPermissionInfo).
-pub(super) fn each_relation(rtable: *mut pg_sys::List, permissions: *mut pg_sys::List, mut each: impl FnMut(RawRelation)) {
+pub(super) fn each_relation(
+    rtable: *mut pg_sys::List,
+    permissions: *mut pg_sys::List,
+    mut each: impl FnMut(RawRelation),
+) {
     #[cfg(any(feature = "pg14", feature = "pg15"))]
     {
         let _ = permissions;
@@ -107,7 +111,11 @@ pub(super) unsafe extern "C-unwind" fn executor_run(
 
 /// ExecutorRun lost its last argument in 18.
 #[cfg(feature = "pg18")]
-pub(super) unsafe extern "C-unwind" fn executor_run(desc: *mut QueryDesc, direction: ScanDirection::Type, count: u64) {
+pub(super) unsafe extern "C-unwind" fn executor_run(
+    desc: *mut QueryDesc,
+    direction: ScanDirection::Type,
+    count: u64,
+) {
     // SAFETY: passes on what the executor gave us.
     unsafe { super::hooks::executor_run::trampoline(desc, direction, count, true) }
 }
@@ -215,7 +223,15 @@ pub(super) unsafe fn insert_index_tuples(
     #[cfg(any(feature = "pg14", feature = "pg15"))]
     // SAFETY: as the caller promises.
     unsafe {
-        pg_sys::ExecInsertIndexTuples(result, slot, state, false, false, std::ptr::null_mut(), std::ptr::null_mut());
+        pg_sys::ExecInsertIndexTuples(
+            result,
+            slot,
+            state,
+            false,
+            false,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        );
     }
     #[cfg(not(any(feature = "pg14", feature = "pg15")))]
     // SAFETY: as the caller promises.

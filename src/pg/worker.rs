@@ -57,7 +57,8 @@ pub fn sleep(timeout: Option<Duration>) {
     });
     // SAFETY: the process's own latch.
     unsafe {
-        let woken = pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, pg_sys::PG_WAIT_EXTENSION);
+        let woken =
+            pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds, pg_sys::PG_WAIT_EXTENSION);
         if woken & pg_sys::WL_LATCH_SET as i32 != 0 {
             pg_sys::ResetLatch(pg_sys::MyLatch);
         }

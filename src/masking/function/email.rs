@@ -101,9 +101,24 @@ mod tests {
     #[test]
     fn what_is_no_address_is_hidden_entirely() {
         for garbage in [
-            "", "@", "john", "john@", "@example.com", "john@localhost", "john@4111111111111111", "john@1.2.3.4",
-            "my ssn is 078-05-1120 @ home.example", "john@exa mple.com", "a@b@c.com", "\"john doe\"@example.com",
-            "john@.com", "john@example.", "john@-a.com", "john@example.com ", "john@example.com\0", "john@[1.2.3.4]",
+            "",
+            "@",
+            "john",
+            "john@",
+            "@example.com",
+            "john@localhost",
+            "john@4111111111111111",
+            "john@1.2.3.4",
+            "my ssn is 078-05-1120 @ home.example",
+            "john@exa mple.com",
+            "a@b@c.com",
+            "\"john doe\"@example.com",
+            "john@.com",
+            "john@example.",
+            "john@-a.com",
+            "john@example.com ",
+            "john@example.com\0",
+            "john@[1.2.3.4]",
         ] {
             assert_eq!(masked(garbage), "***", "{garbage}");
         }

@@ -18,8 +18,28 @@ mod tests {
     /// Values as people and accidents make them, the same at every run.
     fn values() -> impl Iterator<Item = Vec<u8>> {
         const PIECES: [&str; 22] = [
-            "a", "Z", "9", "@", ".", "-", "_", "+", " ", "é", "日", "\u{301}", "\0", "\n", "'", "\"", "\\", "***", "com",
-            "john", "example.com", "4711",
+            "a",
+            "Z",
+            "9",
+            "@",
+            ".",
+            "-",
+            "_",
+            "+",
+            " ",
+            "é",
+            "日",
+            "\u{301}",
+            "\0",
+            "\n",
+            "'",
+            "\"",
+            "\\",
+            "***",
+            "com",
+            "john",
+            "example.com",
+            "4711",
         ];
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         let mut next = move |below: usize| {

@@ -39,8 +39,14 @@ mod tests {
     #[test]
     fn a_value_that_would_be_shown_whole_is_not_shown_at_all() {
         for (text, prefix, suffix) in [
-            ("abc", 2, 1), ("abc", 3, 0), ("abc", 0, 3), ("", 0, 0), ("abc", i32::MAX, i32::MAX), ("a", 1, 0),
-            ("abc", 2, 2), ("日本", 1, 1),
+            ("abc", 2, 1),
+            ("abc", 3, 0),
+            ("abc", 0, 3),
+            ("", 0, 0),
+            ("abc", i32::MAX, i32::MAX),
+            ("a", 1, 0),
+            ("abc", 2, 2),
+            ("日本", 1, 1),
         ] {
             assert_eq!(masked(text, prefix, "*", suffix), "*", "{text} {prefix} {suffix}");
         }

@@ -28,7 +28,9 @@ pub(in crate::pg) unsafe extern "C-unwind" fn trampoline(
 ) {
     // SAFETY: passes on what the executor gave us; `processed` reads a valid QueryDesc.
     unsafe {
-        let Some(handlers) = active() else { return version::next_executor_run(NEXT, desc, direction, count, once) };
+        let Some(handlers) = active() else {
+            return version::next_executor_run(NEXT, desc, direction, count, once);
+        };
         let key = desc as usize;
         let depth = guarded(|| (handlers.running)(key));
         attempt(

@@ -46,7 +46,9 @@ pub struct Handlers {
     /// The shared memory was made.
     pub started: fn(),
     pub analysed: fn(&Analysed<'_>) -> Result<(), ErrorReport>,
-    pub planning: fn(&Analysed<'_>) -> Result<(), ErrorReport>,
+    /// Returns whether the statement is recorded if its planning fails.
+    pub planning: fn(&Analysed<'_>) -> Result<bool, ErrorReport>,
+    pub planning_failed: fn(&Analysed<'_>, sqlstate: [u8; 5]),
     /// `explain` for EXPLAIN without ANALYZE, which starts the executor and never runs it.
     pub starting: fn(&Planned<'_>, explain: bool) -> Result<(), ErrorReport>,
     pub running: fn(key: usize) -> Result<Depth, ErrorReport>,

@@ -1,9 +1,10 @@
 //! The planner: functions it folds run before the executor starts, so the first judgement falls here.
 //!
-//! Before the predecessor. Nested calls plan the statements of functions. An ERROR of the planner
-//! passes through; nothing of ours is open then.
+//! Around the predecessor. Nested calls plan the statements of functions. An ERROR of the planner
+//! is recorded, for the statement never reaches the executor, and passes on.
 
-use super::{active, guarded};
+use super::{active, guarded, quietly};
+use crate::pg::attempt::attempt;
 use crate::pg::query::Analysed;
 use crate::pg::raw;
 use pgrx::pg_sys::{self, ParamListInfo, PlannedStmt, Query, planner_hook_type};
@@ -19,18 +20,39 @@ pub(super) fn install() {
     }
 }
 
-#[allow(ffi_unwind_calls)] // the call chain of a hook: see raw.rs
 unsafe extern "C-unwind" fn trampoline(
     parse: *mut Query,
     source: *const c_char,
     options: c_int,
     parameters: ParamListInfo,
 ) -> *mut PlannedStmt {
-    if let Some(handlers) = active() {
-        // SAFETY: the view ends with the guard.
-        guarded(|| (handlers.planning)(&unsafe { Analysed::new(parse, source) }));
+    // SAFETY: views end with their guards; `next` and its frame own nothing; the query outlives a failed
+    // planning, which may have altered it but not where it stands in its text.
+    unsafe {
+        let Some(handlers) = active() else { return next(parse, source, options, parameters) };
+        let recorded = guarded(|| (handlers.planning)(&Analysed::new(parse, source)));
+        attempt(
+            || next(parse, source, options, parameters),
+            |sqlstate| {
+                if recorded {
+                    quietly(|| (handlers.planning_failed)(&Analysed::new(parse, source), sqlstate));
+                }
+            },
+        )
     }
-    // SAFETY: passes on what the caller gave us; NEXT is written once, before any backend exists.
+}
+
+/// # Safety
+/// The arguments are the hook's.
+#[inline]
+#[allow(ffi_unwind_calls)] // the call chain of a hook: see raw.rs
+unsafe fn next(
+    parse: *mut Query,
+    source: *const c_char,
+    options: c_int,
+    parameters: ParamListInfo,
+) -> *mut PlannedStmt {
+    // SAFETY: as the caller promises; NEXT is written once, before any backend exists.
     unsafe {
         match NEXT {
             Some(next) => next(parse, source, options, parameters),

@@ -37,7 +37,8 @@ unsafe extern "C-unwind" fn trampoline(
 ) {
     // SAFETY: passes on what the caller gave us; the view ends with the guard; frames own nothing.
     unsafe {
-        let next = || next(statement, source, read_only, context, parameters, environment, receiver, completion);
+        let next =
+            || next(statement, source, read_only, context, parameters, environment, receiver, completion);
         let Some(handlers) = active() else { return next() };
         let ticket =
             guarded(|| (handlers.utility_starting)(&Utility::new(statement, source, context, parameters)));
@@ -68,7 +69,14 @@ unsafe fn next(
                 next(statement, source, read_only, context, parameters, environment, receiver, completion)
             }
             None => raw::standard_ProcessUtility(
-                statement, source, read_only, context, parameters, environment, receiver, completion,
+                statement,
+                source,
+                read_only,
+                context,
+                parameters,
+                environment,
+                receiver,
+                completion,
             ),
         }
     }

@@ -1,0 +1,98 @@
+//! Who asks for a statement to run, and how he is told that it does not.
+
+use crate::capture::statement::{self as capture, Facts};
+use crate::error::{Report, ServerError, report};
+use crate::event::Shape;
+use crate::gate;
+use crate::identity::enrolled::{self, Mode};
+use crate::identity::{IdentityError, Person, session as identity};
+use crate::pg::session;
+use crate::settings::{self, AuditRoles};
+use crate::trail;
+use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::panic::ErrorReport;
+use std::rc::Rc;
+
+/// The enrolled role that the session acts for, and the stricter mode of the two it may have.
+pub(super) fn enrolled() -> Result<Option<(Oid, Mode)>, ServerError> {
+    let (login, outer) = (session::session_user(), session::outer_user());
+    let first = enrolled::mode_of(login)?.map(|mode| (login, mode));
+    if outer == login {
+        return Ok(first);
+    }
+    let second = enrolled::mode_of(outer)?.map(|mode| (outer, mode));
+    Ok(match (first, second) {
+        (Some(a), Some(b)) => Some(if b.1 > a.1 { b } else { a }),
+        (a, b) => a.or(b),
+    })
+}
+
+/// Who asks: the enrolled role, if any, and the person, if any.
+pub(super) struct Asker {
+    pub(super) enrolled: Option<(Oid, Mode)>,
+    pub(super) person: Option<Rc<Person>>,
+    pub(super) serial: u64,
+    pub(super) now: i64,
+}
+
+impl Asker {
+    /// Finds out who asks. On roles that need a person, an identity that has ended is an error;
+    /// elsewhere it is just gone.
+    pub(super) fn find() -> Result<(Self, Option<IdentityError>), ServerError> {
+        let now = session::now();
+        let enrolled = enrolled()?;
+        let (person, ended) = match identity::check(now) {
+            Ok(person) => (person, None),
+            Err(error) => (None, Some(error)),
+        };
+        let asker = Self { enrolled, person, serial: identity::serial(), now };
+        let ended = ended.filter(|_| asker.needs_person());
+        Ok((asker, ended))
+    }
+
+    pub(super) fn needs_person(&self) -> bool {
+        self.enrolled.is_some_and(|(_, mode)| mode >= Mode::Identify)
+    }
+
+    pub(super) fn governed(&self) -> Option<gate::Asker<'_>> {
+        let (role, mode) = self.enrolled?;
+        Some(gate::Asker { role, mode, person: self.person.as_deref(), now: self.now })
+    }
+
+    /// Whether statements are recorded whatever they touch.
+    pub(super) fn is_recorded(&self) -> bool {
+        settings::audit_roles() == AuditRoles::All
+            || self.person.is_some()
+            || self.enrolled.is_some()
+            || session::is_superuser(session::session_user())
+    }
+
+    /// Whether an unrecorded statement of theirs must not run.
+    pub(super) fn is_accountable(&self) -> bool {
+        self.person.is_some() || self.enrolled.is_some()
+    }
+
+    /// What to do with an event that could not be recorded.
+    pub(super) fn judge(&self, recorded: Result<u32, trail::TrailError>) -> Result<u32, ErrorReport> {
+        match recorded {
+            Ok(number) => Ok(number),
+            Err(error) if self.is_accountable() => Err(report(error)),
+            Err(error) => {
+                trail::warn(&error);
+                Ok(0)
+            }
+        }
+    }
+}
+
+/// Records the refusal of a statement and turns it into the error to raise.
+pub(super) fn refuse(asker: &Asker, error: impl Report, shape: impl FnOnce() -> Shape) -> ErrorReport {
+    let sqlstate = crate::pg::attempt::sqlstate(error.code() as i32);
+    // A refusal's shape is built anew each time: no key that another statement could have.
+    let key = [b"refused".as_slice(), &asker.now.to_le_bytes()].concat();
+    let facts = Facts { at: asker.now, grants: &[], parameters: &[], parameter_count: 0, key: &key };
+    if let Err(lost) = capture::stopped(&facts, sqlstate, shape) {
+        trail::warn(&lost);
+    }
+    report(error)
+}

@@ -1,0 +1,297 @@
+//! The life of a statement: the only file that knows the order of the parts.
+//!
+//! identity -> gate -> guard of the ledger -> capture. A refusal is recorded before it is raised.
+//! If an event cannot be recorded, people and enrolled roles are refused; everybody else goes on,
+//! and the server log says so: our fault must not become the application's outage.
+
+mod asker;
+mod surroundings;
+mod utility;
+
+use asker::{Asker, enrolled, refuse};
+use surroundings::installed;
+use utility::{Scope, is_in, utility_ended, utility_failed, utility_starting};
+
+use crate::capture::build::{self, Fields, Secrecy};
+use crate::capture::statement::{self as capture, Facts};
+use crate::error::{ServerError, report};
+use crate::event::{Shape, redact};
+use crate::gate;
+use crate::identity::enrolled::Mode;
+use crate::identity::{IdentityError, session as identity};
+use crate::journal::recovery;
+use crate::ledger::guard;
+use crate::masking::{self, FieldPolicy, MaskError};
+use crate::pg::hooks::object_access::ObjectAccess;
+use crate::pg::hooks::{Depth, Handlers};
+use crate::pg::query::{Analysed, Planned};
+use crate::pg::transaction::Ending;
+use crate::pg::{catalog, session};
+use crate::{settings, trail};
+use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::panic::ErrorReport;
+use std::borrow::Cow;
+use std::cell::Cell;
+
+/// Stands for "whoever it is": a statement that identifies changes the person while it runs.
+const ANYBODY: u64 = u64::MAX;
+
+/// Catalogs that drivers read to learn the types of what they get, the answer of set_identity
+/// included: pg_type, pg_range, pg_namespace, pg_attribute, pg_enum. They hold no data and no texts.
+const TYPE_CATALOGS: [Oid; 5] =
+    [Oid::from_u32(1247), Oid::from_u32(3541), Oid::from_u32(2615), Oid::from_u32(1249), Oid::from_u32(3501)];
+
+/// What the hooks call.
+pub fn handlers() -> Handlers {
+    Handlers {
+        started,
+        analysed,
+        planning,
+        planning_failed,
+        starting,
+        running,
+        ran: capture::ran,
+        failed: capture::failed,
+        ended: capture::ended,
+        utility_starting,
+        utility_ended,
+        utility_failed,
+        redacted,
+        object_access,
+        transaction_ended,
+        subtransaction_aborted: capture::subtransaction_aborted,
+        depth: capture::depth,
+    }
+}
+
+/// Shared memory is new: the journal goes on in a new epoch. If it cannot, every statement of
+/// people and enrolled roles is refused until somebody mends it, and everybody else works.
+fn started() {
+    if let Some(journal) = trail::journal()
+        && let Err(error) = recovery::begin_epoch(&trail::directory(), journal)
+    {
+        pgrx::warning!("pg_custodian: could not start the audit journal: {error}");
+    }
+}
+
+thread_local! {
+    static KEY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+fn analysed(query: &Analysed<'_>) -> Result<(), ErrorReport> {
+    if !session::in_transaction() || installed().is_none() {
+        return Ok(());
+    }
+    let oracles = masking::oracle_functions().map_err(report)?;
+    if oracles.is_empty() || !enrolled().map_err(report)?.is_some_and(|(_, mode)| mode >= Mode::Identify) {
+        return Ok(());
+    }
+    if query.calls_any(&oracles) {
+        let (asker, _) = Asker::find().map_err(report)?;
+        return Err(refuse(&asker, MaskError::oracle(), || shape_of_query(query, Secrecy::Open)));
+    }
+    Ok(())
+}
+
+fn shape_of_query(query: &Analysed<'_>, secrecy: Secrecy) -> Shape {
+    build::planned(
+        query.text(),
+        query.command(),
+        query.writes(),
+        &query.relations(),
+        Fields::default(),
+        secrecy,
+    )
+}
+
+/// The first judgement: planning folds functions, which runs them.
+fn planning(query: &Analysed<'_>) -> Result<bool, ErrorReport> {
+    let Some(known) = installed() else { return Ok(false) };
+    if query.is_utility() || session::in_referential_check() {
+        return Ok(false);
+    }
+    let (asker, ended) = Asker::find().map_err(report)?;
+    let recorded = asker.is_recorded() && (capture::depth() == 0 || settings::nested_statements());
+    let role = match asker.enrolled {
+        Some((role, mode)) if mode >= Mode::Identify && asker.person.is_none() => role,
+        _ => return Ok(recorded),
+    };
+    if query.only_calls(&known.identifying, &TYPE_CATALOGS) {
+        return Ok(recorded);
+    }
+    let shape = || shape_of_query(query, Secrecy::Open);
+    Err(match ended {
+        Some(error) => refuse(&asker, error, shape),
+        None => refuse(&asker, gate::GateError::no_person(role), shape),
+    })
+}
+
+/// The statement will not come to the executor. No catalog may be read any more: the record has
+/// its text and no objects.
+fn planning_failed(query: &Analysed<'_>, sqlstate: [u8; 5]) {
+    let now = session::now();
+    let key = [b"unplanned".as_slice(), query.text()].concat();
+    let facts = Facts { at: now, grants: &[], parameters: &[], parameter_count: 0, key: &key };
+    let shape = || {
+        build::planned(query.text(), query.command(), query.writes(), &[], Fields::default(), Secrecy::Open)
+    };
+    if let Err(lost) = capture::stopped(&facts, sqlstate, shape) {
+        trail::warn(&lost);
+    }
+}
+
+fn split(fields: Vec<(String, FieldPolicy)>) -> (Vec<String>, Vec<String>) {
+    let (masked, revealed): (Vec<_>, Vec<_>) =
+        fields.into_iter().partition(|(_, policy)| *policy == FieldPolicy::Masked);
+    let names = |list: Vec<(String, FieldPolicy)>| list.into_iter().map(|(name, _)| name).collect();
+    (names(masked), names(revealed))
+}
+
+fn is_any_relevant(planned: &Planned<'_>) -> Result<bool, ServerError> {
+    let mut found = Ok(false);
+    planned.each_relid(|relid| {
+        if let Ok(false) = found {
+            found = masking::relevant(relid);
+        }
+    });
+    found
+}
+
+fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
+    let Some(known) = installed() else { return Ok(()) };
+    if session::in_referential_check() {
+        return Ok(());
+    }
+    let (asker, ended) = Asker::find().map_err(report)?;
+    let relevant = is_any_relevant(planned).map_err(report)?;
+    // Only what names no relation can be an identification.
+    let identifies = !planned.names_relations()
+        && planned.only_calls(&known.identifying)
+        && planned.calls_any(&known.identifying);
+    // What was planned without a person was found harmless then: see `planning`.
+    let looks_up_types = asker.person.is_none() && planned.only_reads(&TYPE_CATALOGS);
+    let secrecy = if planned.calls_any(&known.presenting) {
+        Secrecy::Identifies
+    } else if planned.calls_any(&known.confiding) {
+        Secrecy::Withheld
+    } else {
+        Secrecy::Open
+    };
+    let uses = || planned.relations();
+    let bare = || {
+        build::planned(
+            planned.text(),
+            planned.command(),
+            planned.writes(),
+            &uses(),
+            Fields::default(),
+            secrecy,
+        )
+    };
+
+    if let Some(error) = ended.filter(|_| !identifies && !looks_up_types) {
+        return Err(refuse(&asker, error, bare));
+    }
+    let mut grants = Vec::new();
+    if let Some(governed) = asker.governed().filter(|_| !looks_up_types) {
+        let uses = uses();
+        let exporting = is_in(Scope::Exports);
+        let statement = gate::Statement { uses: &uses, exporting, identifying: identifies };
+        grants = match gate::check(&governed, &statement, &masking::table_behind).into_result() {
+            Ok(grants) => grants,
+            Err(error) => return Err(refuse(&asker, error, bare)),
+        };
+    }
+    let mut guarded = false;
+    planned.each_written(|relid| guarded |= guard::concerns(relid, &known.ledger));
+    if guarded && let Err(error) = guard::check_writes(&uses()) {
+        return Err(refuse(&asker, error, bare));
+    }
+    if !(asker.is_recorded() || relevant) || (capture::depth() > 0 && !settings::nested_statements()) {
+        return Ok(());
+    }
+    let (masked, revealed) = match relevant {
+        true => split(masking::fields_for(&uses()).map_err(report)?),
+        false => Default::default(),
+    };
+    let mut key = KEY.take();
+    write_key(&mut key, planned, explain, secrecy, &masked, &revealed);
+    let (parameters, parameter_count) = build::parameters(&planned.parameters(), secrecy);
+    let facts = Facts { at: asker.now, grants: &grants, parameters: &parameters, parameter_count, key: &key };
+    let shape = || {
+        let fields = Fields { masked: &masked, revealed: &revealed };
+        let mut shape =
+            build::planned(planned.text(), planned.command(), planned.writes(), &uses(), fields, secrecy);
+        if explain {
+            shape.command = b"EXPLAIN".to_vec();
+        }
+        shape
+    };
+    let serial = if identifies { ANYBODY } else { asker.serial };
+    let recorded = capture::start(planned.key(), serial, &facts, shape);
+    KEY.set(key);
+    asker.judge(recorded.map(|()| 0))?;
+    Ok(())
+}
+
+/// Equal keys have equal shapes: the text, what is read and written, how it is shown, and the
+/// state of all names.
+fn write_key(
+    key: &mut Vec<u8>,
+    planned: &Planned<'_>,
+    explain: bool,
+    secrecy: Secrecy,
+    masked: &[String],
+    revealed: &[String],
+) {
+    key.clear();
+    key.extend_from_slice(&catalog::names_generation().to_le_bytes());
+    key.push(u8::from(explain) | u8::from(secrecy == Secrecy::Open) << 1);
+    key.extend_from_slice(planned.text());
+    key.push(0);
+    planned.fingerprint(key);
+    for (mark, names) in [(1, masked), (2, revealed)] {
+        for name in names {
+            key.push(mark);
+            key.extend_from_slice(name.as_bytes());
+        }
+    }
+}
+
+/// A portal goes on, perhaps long after it was opened: not for somebody else.
+fn running(key: usize) -> Result<Depth, ErrorReport> {
+    if capture::depth() == 0
+        && let Some(opened_by) = capture::person_of(key)
+        && opened_by != ANYBODY
+    {
+        let (asker, ended) = Asker::find().map_err(report)?;
+        if let Some(error) = ended {
+            return Err(report(error));
+        }
+        if asker.needs_person() && opened_by != asker.serial {
+            return Err(report(IdentityError::PersonChanged));
+        }
+    }
+    Ok(capture::running(key))
+}
+
+fn object_access(access: &ObjectAccess) -> Result<(), ErrorReport> {
+    if !session::in_transaction() || installed().is_none() {
+        return Ok(());
+    }
+    // The statement that does it is on record already, and ends as denied.
+    guard::check_object(access).map_err(report)
+}
+
+/// A text on its way into the server log or to the client, if it holds a token: without it.
+fn redacted(text: &[u8]) -> Option<Vec<u8>> {
+    match redact::tokens(text) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(clean) => Some(clean),
+    }
+}
+
+fn transaction_ended(ending: Ending) {
+    capture::transaction_ended(ending);
+    identity::end_of_transaction();
+}

@@ -1,0 +1,72 @@
+//! Whether the extension is installed in this database, and what is where in it.
+
+use crate::ledger::guard;
+use crate::pg::{catalog, session, shared, transaction};
+use pgrx::pg_sys::Oid;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// What the backend knows of its database, good for one generation of the configuration.
+#[derive(Default)]
+pub(super) struct Surroundings {
+    generation: u64,
+    installed: bool,
+    /// Functions that a session without a person may call, and nothing else.
+    pub(super) identifying: Vec<Oid>,
+    /// Functions that are given a token.
+    pub(super) presenting: Vec<Oid>,
+    /// Functions that may be given another secret: the key of an issuer that signs with HS256.
+    pub(super) confiding: Vec<Oid>,
+    /// Tables of the ledger.
+    pub(super) ledger: Vec<Oid>,
+}
+
+impl Surroundings {
+    fn look(generation: u64) -> Self {
+        if catalog::relation("audit", "ledger").is_none() || catalog::extension(guard::EXTENSION).is_none() {
+            return Self { generation, ..Self::default() };
+        }
+        let ours = |names: &[&str]| catalog::functions("custodian", names);
+        let mut identifying =
+            ours(&["set_identity", "clear_identity", "whoami", "user_id", "email", "groups"]);
+        // What drivers ask when they connect; none of them reads a table.
+        identifying.extend(catalog::functions(
+            "pg_catalog",
+            &["version", "current_database", "current_schema", "pg_backend_pid", "pg_is_in_recovery"],
+        ));
+        Self {
+            generation,
+            installed: true,
+            identifying,
+            presenting: ours(&["set_identity"]),
+            confiding: ours(&["trust_issuer", "rotate_keys"]),
+            ledger: guard::tables(),
+        }
+    }
+}
+
+thread_local! {
+    static SURROUNDINGS: RefCell<Option<Rc<Surroundings>>> = const { RefCell::new(None) };
+}
+
+/// The surroundings, if the extension is installed here. While its own script installs or updates
+/// it, it is not yet.
+pub(super) fn installed() -> Option<Rc<Surroundings>> {
+    if catalog::in_script_of(guard::EXTENSION) {
+        return None;
+    }
+    let generation = shared::generation();
+    let known = SURROUNDINGS.with_borrow(Clone::clone);
+    let known = match known {
+        Some(known) if known.generation == generation || !session::in_transaction() => known,
+        _ if !session::in_transaction() => return None,
+        _ => {
+            catalog::watch_names();
+            transaction::register();
+            let fresh = Rc::new(Surroundings::look(generation));
+            SURROUNDINGS.replace(Some(fresh.clone()));
+            fresh
+        }
+    };
+    known.installed.then_some(known)
+}

@@ -1,0 +1,221 @@
+//! Utility statements: everything that has no plan of its own.
+
+use super::asker::{Asker, refuse};
+use super::surroundings::installed;
+use super::{KEY, split};
+use crate::capture::build::{self, Fields, Secrecy};
+use crate::capture::statement::{self as capture, Facts};
+use crate::error::report;
+use crate::event::Outcome;
+use crate::gate::{self, UtilityUse};
+use crate::identity::session as identity;
+use crate::ledger::{guard, writer};
+use crate::masking;
+use crate::pg::hooks::{Depth, Ticket};
+use crate::pg::query::RelationUse;
+use crate::pg::utility::{Kind, Utility};
+use crate::pg::{catalog, shared};
+use crate::{settings, trail};
+use pgrx::pg_sys::Oid;
+use pgrx::pg_sys::panic::ErrorReport;
+use std::cell::RefCell;
+
+/// What a utility statement means for what happens inside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// COPY of a query's result out of the database.
+    Exports,
+    DropsExtension,
+    /// The writer of some database has left it.
+    PausedWriter,
+}
+
+thread_local! {
+    static SCOPES: RefCell<Vec<(Depth, Scope)>> = const { RefCell::new(Vec::new()) };
+}
+
+pub(super) fn is_in(scope: Scope) -> bool {
+    SCOPES.with_borrow(|scopes| scopes.iter().any(|(_, open)| *open == scope))
+}
+
+fn enter(depth: Depth, scope: Scope) {
+    SCOPES.with_borrow_mut(|scopes| scopes.push((depth, scope)));
+}
+
+/// Leaves what was entered at `depth` or deeper.
+fn leave(depth: Depth) {
+    let left: Vec<Scope> = SCOPES.with_borrow_mut(|scopes| {
+        let first = scopes.partition_point(|(at, _)| *at < depth);
+        scopes.drain(first..).map(|(_, scope)| scope).collect()
+    });
+    for scope in left {
+        match scope {
+            Scope::Exports => {}
+            Scope::DropsExtension => guard::set_dropping(false),
+            Scope::PausedWriter => writer::resume(),
+        }
+    }
+}
+
+pub(super) fn utility_starting(utility: &Utility<'_>) -> Result<Ticket, ErrorReport> {
+    let kind = utility.kind();
+    let depth = capture::depth();
+    let number = match installed() {
+        // Parts of another utility statement were judged and recorded with it.
+        Some(_) if !utility.is_subcommand() => judge_utility(utility, &kind)?,
+        Some(_) => 0,
+        // From a database without the extension, one with a ledger must not be dropped either.
+        None => {
+            if matches!(kind, Kind::Database { .. }) {
+                guard::check_utility(&kind).map_err(report)?;
+            }
+            0
+        }
+    };
+    if matches!(kind, Kind::Fetch) {
+        // What somebody else left open must not be read by who came after.
+        identity::close_cursors();
+    }
+    if utility.discards_all() {
+        identity::end();
+    }
+    match &kind {
+        Kind::CopyOut(None) => enter(depth, Scope::Exports),
+        Kind::DropExtension(_) if guard::drops_extension(&kind) => {
+            guard::set_dropping(true);
+            enter(depth, Scope::DropsExtension);
+            shared::config_changed();
+        }
+        // A writer is a connection; PostgreSQL wants none to a database that it drops or copies.
+        Kind::Database { name, .. } => {
+            if let Some(database) = catalog::database(name) {
+                enter(depth, Scope::PausedWriter);
+                writer::pause(database.to_u32());
+            }
+        }
+        // What the prepared transaction changed shows from now on.
+        Kind::Transaction if utility.command() == b"COMMIT PREPARED" => shared::config_changed(),
+        _ => {}
+    }
+    Ok(Ticket { statement: number, depth: capture::utility_running(number) })
+}
+
+fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport> {
+    let (asker, ended) = Asker::find().map_err(report)?;
+    let relids = build::utility_relations(kind);
+    let mut relevant = false;
+    for relid in &relids {
+        relevant |= masking::relevant(*relid).map_err(report)?;
+    }
+    let bare = || build::utility(utility, kind, Fields::default());
+    if let Some(error) = ended.filter(|_| !is_harmless(kind)) {
+        return Err(refuse(&asker, error, bare));
+    }
+    let mut grants = Vec::new();
+    if let Some(governed) = asker.governed() {
+        grants = match judge_uses(&governed, kind, &relids) {
+            Ok(grants) => grants,
+            Err(error) => return Err(refuse(&asker, error, bare)),
+        };
+    }
+    if let Err(error) = guard::check_utility(kind) {
+        return Err(refuse(&asker, error, bare));
+    }
+    if !(asker.is_recorded() || relevant) || (capture::depth() > 0 && !settings::nested_statements()) {
+        return Ok(0);
+    }
+    let (masked, revealed) = match kind {
+        // COPY of a table does not go through the executor: what it touches is known from its name only.
+        Kind::CopyOut(Some(relid)) if relevant => {
+            split(masking::fields_for(&[whole_relation(*relid, Access::Select)]).map_err(report)?)
+        }
+        _ => Default::default(),
+    };
+    let mut key = KEY.take();
+    key.clear();
+    key.extend_from_slice(&catalog::names_generation().to_le_bytes());
+    key.push(0xff);
+    key.extend_from_slice(utility.text());
+    key.push(0);
+    for relid in &relids {
+        key.extend_from_slice(&relid.to_u32().to_le_bytes());
+    }
+    for (mark, names) in [(1, &masked), (2, &revealed)] {
+        for name in names {
+            key.push(mark);
+            key.extend_from_slice(name.as_bytes());
+        }
+    }
+    let secrecy = if utility.carries_secret() { Secrecy::Withheld } else { Secrecy::Open };
+    let (parameters, parameter_count) = build::parameters(&utility.parameters(), secrecy);
+    let facts = Facts { at: asker.now, grants: &grants, parameters: &parameters, parameter_count, key: &key };
+    let recorded = capture::start_utility(&facts, || {
+        build::utility(utility, kind, Fields { masked: &masked, revealed: &revealed })
+    });
+    KEY.set(key);
+    // Without room in the journal people must still be able to end their transactions.
+    if *kind == Kind::Transaction
+        && let Err(error) = &recorded
+    {
+        trail::warn(error);
+        return Ok(0);
+    }
+    asker.judge(recorded)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Select,
+    Insert,
+    Truncate,
+}
+
+fn whole_relation(relid: Oid, access: Access) -> RelationUse {
+    RelationUse {
+        relid,
+        select: access == Access::Select,
+        insert: access == Access::Insert,
+        update: false,
+        delete: false,
+        truncate: access == Access::Truncate,
+        through: None,
+        selected: if access == Access::Select { vec![0] } else { Vec::new() },
+        written: if access == Access::Insert { vec![0] } else { Vec::new() },
+    }
+}
+
+fn is_harmless(kind: &Kind) -> bool {
+    matches!(kind, Kind::Transaction | Kind::Set | Kind::Show | Kind::Session)
+}
+
+/// What the gate says of a utility statement: everything that is on no list needs a grant for DDL.
+fn judge_uses(asker: &gate::Asker<'_>, kind: &Kind, relids: &[Oid]) -> Result<Vec<i64>, gate::GateError> {
+    let judge =
+        |wanted: UtilityUse<'_>| gate::check_utility(asker, wanted, &masking::table_behind).into_result();
+    let relations = |access: Access, exporting: bool| {
+        let uses: Vec<RelationUse> = relids.iter().map(|relid| whole_relation(*relid, access)).collect();
+        judge(UtilityUse::Relations { uses: &uses, exporting })
+    };
+    match kind {
+        kind if is_harmless(kind) => judge(UtilityUse::Harmless),
+        Kind::Wrapper | Kind::Fetch | Kind::Code | Kind::CopyOut(None) => judge(UtilityUse::Carrier),
+        Kind::CopyOut(Some(_)) => relations(Access::Select, true),
+        Kind::CopyIn(Some(_)) => relations(Access::Insert, false),
+        Kind::Truncate(_) => relations(Access::Truncate, false),
+        Kind::Lock(_) => relations(Access::Select, false),
+        Kind::Attaches(Some(relid)) | Kind::Alters(Some(relid)) => {
+            judge(UtilityUse::Ddl { relation: Some(*relid) })
+        }
+        _ => judge(UtilityUse::Ddl { relation: None }),
+    }
+}
+
+pub(super) fn utility_ended(ticket: Ticket, processed: u64) {
+    leave(ticket.depth);
+    capture::utility_ended(ticket.statement, ticket.depth, processed, Outcome::Ok, *b"00000");
+}
+
+pub(super) fn utility_failed(ticket: Ticket, sqlstate: [u8; 5]) {
+    leave(ticket.depth);
+    capture::utility_ended(ticket.statement, ticket.depth, 0, Outcome::of_sqlstate(sqlstate), sqlstate);
+}
