@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 
 type ReportRow = (bool, i64, i64, i64, Option<i64>, Option<String>, Vec<u8>);
 
+#[allow(clippy::type_complexity)] // the columns of the report, which pgrx reads off the signature
 #[pg_extern(sql = false)]
 fn ledger_verify(
     from_seq: Option<i64>,

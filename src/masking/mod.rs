@@ -17,6 +17,7 @@ mod spec;
 mod sql;
 mod store;
 mod view;
+mod view_store;
 
 pub use error::MaskError;
 pub use fields::{FieldPolicy, fields_for, relevant};

@@ -6,6 +6,7 @@
 
 use crate::masking::policy::record;
 use crate::masking::store::{self, Table, ViewColumn};
+use crate::masking::view_store;
 use crate::masking::{MaskError, spec::Masking};
 use crate::pg::{shared, spi};
 use pgrx::pg_sys::Oid;
@@ -26,7 +27,7 @@ pub fn generate(relation: Option<Oid>) -> Result<Oid, MaskError> {
 
 /// Renews the masked view if the table has one.
 pub fn refresh(client: &mut SpiClient<'_>, table: &Table) -> Result<(), MaskError> {
-    if store::view_of(client, table.oid)?.is_some() {
+    if view_store::view_of(client, table.oid)?.is_some() {
         build(client, table)?;
     }
     Ok(())
@@ -36,10 +37,10 @@ fn build(client: &mut SpiClient<'_>, table: &Table) -> Result<Oid, MaskError> {
     if table.row_security {
         return Err(MaskError::RowSecurity(table.name()));
     }
-    store::forget_dropped_views(client)?;
+    view_store::forget_dropped_views(client)?;
     let columns = store::columns(client, table.oid)?;
     let shown: Vec<Shown<'_>> = columns.iter().map(Shown::of).collect::<Result<_, _>>()?;
-    let existing = store::relation_in_masked(client, &table.table)?;
+    let existing = view_store::relation_in_masked(client, &table.table)?;
     if let Some(existing) = &existing {
         match &existing.shows {
             Some(of) if *of == table.oid => {}
@@ -51,7 +52,7 @@ fn build(client: &mut SpiClient<'_>, table: &Table) -> Result<Oid, MaskError> {
         }
     }
     // a table that was renamed takes its view along under the new name
-    let previous = store::view_of(client, table.oid)?;
+    let previous = view_store::view_of(client, table.oid)?;
     let replaceable = match (&existing, previous) {
         (Some(existing), Some(view)) if existing.oid == view => {
             existing.columns.len() <= shown.len()
@@ -61,15 +62,15 @@ fn build(client: &mut SpiClient<'_>, table: &Table) -> Result<Oid, MaskError> {
     };
     let rights = match previous {
         Some(view) if !replaceable => {
-            let rights = store::rights_on(client, view)?;
-            store::drop_view(client, view)?;
+            let rights = view_store::rights_on(client, view)?;
+            view_store::drop_view(client, view)?;
             rights
         }
         _ => Vec::new(),
     };
-    let view = store::create_view(client, table, &shown)?;
-    store::give_rights(client, &table.table, &rights, &shown)?;
-    store::put_view(client, view, table.oid)?;
+    let view = view_store::create_view(client, table, &shown)?;
+    view_store::give_rights(client, &table.table, &rights, &shown)?;
+    view_store::put_view(client, view, table.oid)?;
     Ok(view)
 }
 

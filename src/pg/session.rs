@@ -9,6 +9,12 @@ pub fn now() -> i64 {
     raw::GetCurrentTimestamp()
 }
 
+/// The time in seconds since 1970-01-01 UTC.
+#[cfg(any(test, feature = "pg_test"))]
+pub fn unix_now() -> i64 {
+    now().div_euclid(1_000_000) + 946_684_800
+}
+
 /// The role the session belongs to (SESSION_USER).
 pub fn session_user() -> Oid {
     raw::GetSessionUserId()

@@ -83,7 +83,7 @@ fn analysed(query: &Analysed<'_>) -> Result<(), ErrorReport> {
         return Ok(());
     }
     let oracles = masking::oracle_functions().map_err(report)?;
-    if oracles.is_empty() || !enrolled().map_err(report)?.is_some_and(|(_, mode)| mode >= Mode::Identify) {
+    if oracles.is_empty() || enrolled().map_err(report)?.is_none_or(|(_, mode)| mode < Mode::Identify) {
         return Ok(());
     }
     if query.calls_any(&oracles) {
