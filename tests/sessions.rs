@@ -45,6 +45,15 @@ fn a_leaked_password_is_worthless() {
 }
 
 #[test]
+fn function_call_messages_are_no_way_around() {
+    // psql's large object commands call functions by the protocol's own message, without a statement.
+    let shop = shop::open("identify");
+    let said = shop.psql("alice", &["support"], "\\lo_unlink 4711");
+    assert!(said.contains("function call messages are not available"), "{said}");
+    assert_eq!(shop.the_record("function call message").outcome(), "denied");
+}
+
+#[test]
 fn a_refused_statement_without_a_person_is_recorded() {
     let shop = shop::open("identify");
     refusal(shop.readonly().simple_query("select 4711 as without_a_person"));

@@ -22,6 +22,8 @@ pub enum GateError {
         /// The call that gives it.
         call: String,
     },
+    #[error("function call messages are not available to an enrolled role")]
+    FunctionCall,
     #[error("the relation that the statement names does not exist")]
     UnknownRelation,
 }
@@ -89,7 +91,7 @@ impl Report for GateError {
         match self {
             Self::Server(error) => error.code(),
             Self::NoPerson { .. } => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-            Self::NoGrant { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NoGrant { .. } | Self::FunctionCall => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::UnknownRelation => PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
         }
     }
@@ -98,7 +100,7 @@ impl Report for GateError {
         match self {
             Self::Server(error) => error.detail(),
             Self::NoGrant { lacking, .. } => Some(format!("Missing: {}.", lacking.words().join(", "))),
-            Self::NoPerson { .. } | Self::UnknownRelation => None,
+            Self::NoPerson { .. } | Self::FunctionCall | Self::UnknownRelation => None,
         }
     }
 
@@ -109,6 +111,7 @@ impl Report for GateError {
                 Some("Identify first: SELECT custodian.set_identity('<token>');".to_owned())
             }
             Self::NoGrant { call, .. } => Some(format!("Ask for: {call}")),
+            Self::FunctionCall => Some("Call the function by a statement: SELECT function(...).".to_owned()),
             Self::UnknownRelation => None,
         }
     }

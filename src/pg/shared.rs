@@ -99,12 +99,26 @@ pub fn preloaded() -> Result<(), ServerError> {
 }
 
 /// Number of the configuration: changes with every committed change of roles, issuers, grants or policies.
+///
+/// In the backend that makes a change it moves at once and again at the end of the transaction, so
+/// that nothing remembered before the change, or before its ROLLBACK, is taken for what holds.
 pub fn generation() -> u64 {
-    get().map_or(0, |shared| shared.generation.load(Ordering::Acquire))
+    let shared = get().map_or(0, |shared| shared.generation.load(Ordering::Acquire));
+    shared.wrapping_add(CHANGES.get() << 40)
+}
+
+thread_local! {
+    static CHANGES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// A change of configuration was made in this backend, or undone.
+pub(super) fn changed_here() {
+    CHANGES.set(CHANGES.get() + 1);
 }
 
 /// Announces a change of configuration at the commit of the running transaction.
 pub fn config_changed() {
+    changed_here();
     super::transaction::on_commit_announce();
 }
 

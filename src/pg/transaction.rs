@@ -48,8 +48,11 @@ unsafe extern "C-unwind" fn transaction(event: XactEvent::Type, _argument: *mut 
     };
     super::hooks::quietly(|| {
         // A prepared transaction's changes show at COMMIT PREPARED; announcing twice costs nothing.
-        if ANNOUNCE.replace(false) && ending == Ending::Committed {
-            super::shared::next_generation();
+        if ANNOUNCE.replace(false) {
+            super::shared::changed_here();
+            if ending == Ending::Committed {
+                super::shared::next_generation();
+            }
         }
         if let Some(handlers) = super::hooks::handlers() {
             (handlers.transaction_ended)(ending);
@@ -70,6 +73,9 @@ unsafe extern "C-unwind" fn subtransaction(
 ) {
     if event == SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
         super::hooks::quietly(|| {
+            if ANNOUNCE.get() {
+                super::shared::changed_here();
+            }
             if let Some(handlers) = super::hooks::handlers() {
                 (handlers.subtransaction_aborted)(subtransaction);
             }

@@ -22,9 +22,9 @@ use crate::identity::{IdentityError, session as identity};
 use crate::journal::recovery;
 use crate::ledger::guard;
 use crate::masking::{self, FieldPolicy, MaskError};
-use crate::pg::hooks::object_access::ObjectAccess;
+use crate::pg::hooks::object_access::{Access, ObjectAccess};
 use crate::pg::hooks::{Depth, Handlers};
-use crate::pg::query::{Analysed, Planned};
+use crate::pg::query::{Analysed, Command, Planned};
 use crate::pg::transaction::Ending;
 use crate::pg::{catalog, session};
 use crate::{settings, trail};
@@ -279,8 +279,23 @@ fn object_access(access: &ObjectAccess) -> Result<(), ErrorReport> {
     if !session::in_transaction() || installed().is_none() {
         return Ok(());
     }
+    if access.access == Access::Called {
+        return check_call(access);
+    }
     // The statement that does it is on record already, and ends as denied.
     guard::check_object(access).map_err(report)
+}
+
+/// A function called without a statement escapes capture and gate: not on enrolled roles.
+fn check_call(access: &ObjectAccess) -> Result<(), ErrorReport> {
+    let (asker, _) = Asker::find().map_err(report)?;
+    if !asker.needs_person() {
+        return Ok(());
+    }
+    let command = format!("function call message for {}", catalog::describe(access.class, access.object, 0));
+    let shape =
+        || build::planned(command.as_bytes(), Command::Other, false, &[], Fields::default(), Secrecy::Open);
+    Err(refuse(&asker, gate::GateError::FunctionCall, shape))
 }
 
 /// A text on its way into the server log or to the client, if it holds a token: without it.

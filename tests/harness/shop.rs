@@ -67,6 +67,27 @@ impl Shop {
         client
     }
 
+    /// What psql says to a command of a person's on the shared login.
+    pub fn psql(&self, user: &str, groups: &[&str], command: &str) -> String {
+        let identify = format!("select custodian.set_identity('{}')", self.issuer.person(user, groups));
+        let said = super::command::plain(&self.cluster.path_of("psql"))
+            .args([
+                "-X",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &self.cluster.port().to_string(),
+                "-U",
+                "readonly",
+                "-d",
+                "shop",
+            ])
+            .args(["-c", &identify, "-c", command])
+            .env("PGPASSWORD", &self.password)
+            .run();
+        said.stdout + &said.stderr
+    }
+
     pub fn trust(&self, admin: &mut Client, issuer: &Signer) {
         admin
             .execute(

@@ -16,6 +16,8 @@ pub enum Access {
     Altered,
     Dropped,
     Truncated,
+    /// A function is called by the protocol's function call message, without any statement.
+    Called,
 }
 
 /// An object that is touched: its catalog, its OID there, its column (0 for the whole).
@@ -49,6 +51,11 @@ unsafe extern "C-unwind" fn trampoline(
             ObjectAccessType::OAT_POST_CREATE => Some(Access::Created),
             ObjectAccessType::OAT_DROP => Some(Access::Dropped),
             ObjectAccessType::OAT_TRUNCATE => Some(Access::Truncated),
+            // fastpath.c: no parser, planner or executor sees such a call. It is known by the absence of a
+            // statement, which every other message of the protocol brings along.
+            ObjectAccessType::OAT_FUNCTION_EXECUTE if pg_sys::debug_query_string.is_null() => {
+                Some(Access::Called)
+            }
             // VACUUM FULL, CLUSTER and their like alter internally and keep the content.
             ObjectAccessType::OAT_POST_ALTER => argument
                 .cast::<pg_sys::ObjectAccessPostAlter>()
