@@ -193,7 +193,8 @@ impl Trail {
         self.refresh_context();
         let place = self.shape_place(beginning.key, shape);
         let statement = self.next_statement;
-        self.next_statement = statement.checked_add(1).unwrap_or(1);
+        // The ledger's column is a signed integer.
+        self.next_statement = if statement < i32::MAX as u32 { statement + 1 } else { 1 };
         let head = BeginHead {
             session: self.context.session,
             statement,

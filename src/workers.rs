@@ -33,6 +33,8 @@ pub extern "C-unwind" fn pg_custodian_launcher(_argument: pg_sys::Datum) {
         memory.set_surveyed();
         worker::sleep(again.then_some(RETRY));
     }
+    // The postmaster starts a worker again unless it ends with 0.
+    worker::end_to_be_restarted();
 }
 
 /// Entry of a ledger writer; the argument is the number of its slot.
@@ -42,14 +44,12 @@ pub extern "C-unwind" fn pg_custodian_ledger_writer(argument: pg_sys::Datum) {
     ledger::writer::run(argument.value());
 }
 
-/// Databases that take connections.
-fn databases() -> Vec<Oid> {
+/// All databases, and whether they take connections.
+fn databases() -> Vec<(Oid, bool)> {
     let mut found = Vec::new();
     let scanned = worker::transaction(|| {
         catalog::scan(pg_sys::DatabaseRelationId, &["oid", "datallowconn"], |row| {
-            if row.boolean(1) == Some(true) {
-                found.extend(row.oid(0));
-            }
+            found.extend(row.oid(0).zip(row.boolean(1)));
             true
         })
     });
@@ -65,13 +65,19 @@ fn survey(memory: &Shared, without: &mut HashSet<Oid>) -> bool {
     let present = databases();
     let from = trail::journal().map_or(0, |journal| journal.reserved());
     let mut later = false;
-    without.retain(|database| present.contains(database));
-    for database in &present {
-        if without.insert(*database) {
+    let exists = |database: u32| present.iter().any(|(oid, _)| oid.to_u32() == database);
+    let connects =
+        |database: u32| present.iter().any(|(oid, connects)| oid.to_u32() == database && *connects);
+    without.retain(|database| exists(database.to_u32()));
+    for (database, _) in present.iter().filter(|(_, connects)| *connects) {
+        if !without.contains(database) {
             // Not seen before. On a restart its place in the journal is not known before its writer
             // has looked: until then everything is kept.
             let needed = if session::in_recovery() { from } else { 0 };
-            later |= memory.take_writer_slot(database.to_u32(), needed).is_none();
+            match memory.take_writer_slot(database.to_u32(), needed) {
+                Some(_) => _ = without.insert(*database),
+                None => later = true,
+            }
         }
     }
     for (index, slot) in memory.writers.iter().enumerate() {
@@ -81,7 +87,9 @@ fn survey(memory: &Shared, without: &mut HashSet<Oid>) -> bool {
         }
         match slot.state() {
             WriterState::Running | WriterState::Paused => {}
-            _ if !present.iter().any(|oid| oid.to_u32() == database) => slot.free(),
+            _ if !exists(database) => slot.free(),
+            // Its ledger is not forgotten: whoever permits connections again wakes us.
+            _ if !connects(database) => {}
             WriterState::Starting => later = true,
             // Its successor waits a little, lest a lasting fault keep the server busy.
             WriterState::Failed => {

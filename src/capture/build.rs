@@ -12,6 +12,8 @@ use pgrx::pg_sys::Oid;
 const LONGEST_TEXT: usize = 1 << 20;
 /// Bytes of one parameter's text that are kept.
 const LONGEST_PARAMETER: usize = 8192;
+/// Bytes of all parameters together that are kept.
+const ALL_PARAMETERS: usize = 1 << 20;
 /// What stands for the text of a statement that holds a secret.
 const WITHHELD: &[u8] = b"<text withheld: it can hold a secret>";
 /// What stands for the text of a statement that identifies: it holds a token.
@@ -32,6 +34,16 @@ pub enum Secrecy {
 pub struct Fields<'a> {
     pub masked: &'a [String],
     pub revealed: &'a [String],
+}
+
+/// What may be kept of a text of which nothing is known but that it is one: by the names of the
+/// functions that take secrets.
+pub fn secrecy_of_text(text: &[u8]) -> Secrecy {
+    let holds = |name: &str| text.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name.as_bytes()));
+    match ["set_identity", "trust_issuer", "rotate_keys"].into_iter().any(holds) {
+        true => Secrecy::Withheld,
+        false => Secrecy::Open,
+    }
 }
 
 fn text_of(text: &[u8], secrecy: Secrecy) -> Text {
@@ -146,7 +158,11 @@ pub fn parameters(parameters: &Parameters<'_>, secrecy: Secrecy) -> (Vec<u8>, u1
         match value {
             None => codec::put_parameter(&mut encoded, None),
             Some(value) => {
-                put_value(&mut encoded, value);
+                if encoded.len() < ALL_PARAMETERS {
+                    put_value(&mut encoded, value);
+                } else {
+                    put_value(&mut encoded, format!("<{} bytes omitted>", value.len()).as_bytes());
+                }
                 (last, end) = (count, encoded.len());
             }
         }

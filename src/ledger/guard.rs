@@ -10,6 +10,7 @@ use super::LedgerError;
 use crate::error::ServerError;
 use crate::pg::hooks::object_access::{Access, ObjectAccess};
 use crate::pg::query::RelationUse;
+use crate::pg::shared::WriterState;
 use crate::pg::utility::Kind;
 use crate::pg::{catalog, shared};
 use crate::settings;
@@ -39,10 +40,12 @@ pub fn drops_extension(kind: &Kind) -> bool {
     matches!(kind, Kind::DropExtension(names) if names.iter().any(|name| name == EXTENSION))
 }
 
-/// Whether a relation belongs to the ledger: it lies in schema audit and in the extension.
+/// Whether a relation belongs to the ledger: it lies in our schema audit. Indexes do too, which are
+/// no members of the extension.
 fn is_guarded_relation(relid: Oid) -> bool {
-    catalog::namespace("audit").is_some_and(|audit| catalog::namespace_of(relid) == Some(audit))
-        && is_ours(pg_sys::RelationRelationId, relid)
+    catalog::namespace("audit").is_some_and(|audit| {
+        catalog::namespace_of(relid) == Some(audit) && is_ours(pg_sys::NamespaceRelationId, audit)
+    })
 }
 
 fn is_ours(class: Oid, object: Oid) -> bool {
@@ -142,7 +145,8 @@ fn database_holds_rows(name: &str) -> bool {
     let Some(database) = catalog::database(name) else { return false };
     shared::get()
         .and_then(|memory| memory.writer_of(database.to_u32()))
-        .is_some_and(|slot| slot.rows.load(Ordering::Acquire) > 0)
+        // Before its writer has looked, it may hold any.
+        .is_some_and(|slot| slot.rows.load(Ordering::Acquire) > 0 || slot.state() != WriterState::Running)
 }
 
 /// Judges what is done to an object, by whichever statement.

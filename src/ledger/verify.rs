@@ -116,6 +116,13 @@ pub fn verify(
     if from < 1 || to.is_some_and(|to| to < from) {
         return Err(LedgerError::BadArgument("from_seq must be at least 1 and not above to_seq".into()));
     }
+    if let Some(known) = against
+        && known.seq != 0
+        && (known.seq < from || to.is_some_and(|to| known.seq > to))
+    {
+        let problem = format!("the checkpoint at row {} lies outside of the rows to verify", known.seq);
+        return Err(LedgerError::BadArgument(problem));
+    }
     let tables = Tables::require()?;
     let progress = Progress::load(&tables)?;
     // Rows that the writer adds while we walk are beyond the head that we compare with.

@@ -55,19 +55,32 @@ pub fn run(index: usize) {
     worker::connect(Some(slot.database.load(Ordering::Acquire).into()));
     worker::commit_lazily();
     let _internal = Internal::enter();
-    match Writer::start(memory, slot).and_then(|writer| writer.map_or(Ok(()), Writer::work)) {
-        Ok(()) => {
-            // The extension is not here (any more), or the server stops.
+    match Writer::start(memory, slot).and_then(|writer| writer.map_or_else(Ok, Writer::work)) {
+        Ok(End::Told) => {
+            // The server stops; or somebody ended this process, and another one shall follow.
             SLOT.set(None);
             slot.unregister();
             if slot.state() != WriterState::Paused {
-                slot.free();
+                slot.set_state(WriterState::Wanted);
             }
+        }
+        Ok(End::NoLedger) => {
+            SLOT.set(None);
+            slot.free();
         }
         Err(error) => {
             pgrx::warning!("pg_custodian: ledger writer of database {}: {error}", session::database())
         }
     }
+}
+
+/// Why a writer's work is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It was asked to end.
+    Told,
+    /// The extension is not in this database, or not any more.
+    NoLedger,
 }
 
 struct Writer {
@@ -84,14 +97,14 @@ struct Writer {
 }
 
 impl Writer {
-    /// Finds out where to go on; `None` if the extension is not installed in this database.
-    fn start(memory: &'static Shared, slot: &'static WriterSlot) -> Result<Option<Self>, LedgerError> {
-        let Some(tables) = worker::transaction(Tables::find) else { return Ok(None) };
+    /// Finds out where to go on, or why there is nothing to do.
+    fn start(memory: &'static Shared, slot: &'static WriterSlot) -> Result<Result<Self, End>, LedgerError> {
+        let Some(tables) = worker::transaction(Tables::find) else { return Ok(Err(End::NoLedger)) };
         while session::in_recovery() {
             // A standby's ledger is the primary's: nothing to write until it is promoted.
             worker::sleep(Some(Duration::from_secs(1)));
             if worker::shall_end() {
-                return Ok(None);
+                return Ok(Err(End::Told));
             }
         }
         let journal = require_journal()?;
@@ -124,17 +137,17 @@ impl Writer {
         slot.rows.store(progress.head.seq as u64, Ordering::Release);
         slot.set_state(WriterState::Running);
         let images = Images::default();
-        Ok(Some(Self { memory, journal, slot, directory, cursor, merger, progress, images, released: None }))
+        Ok(Ok(Self { memory, journal, slot, directory, cursor, merger, progress, images, released: None }))
     }
 
-    fn work(mut self) -> Result<(), LedgerError> {
+    fn work(mut self) -> Result<End, LedgerError> {
         let mut idle = 0;
         while !worker::shall_end() {
             self.keep_room()?;
             let before = self.merger.done();
             let full = self.read()?;
             if !self.store()? {
-                return Ok(());
+                return Ok(End::NoLedger);
             }
             self.release()?;
             if full {
@@ -143,7 +156,7 @@ impl Writer {
             idle = if self.merger.done() == before { idle + 1 } else { 0 };
             self.rest(idle);
         }
-        Ok(())
+        Ok(End::Told)
     }
 
     /// One segment more than needed now, so that backends do not have to make it.
@@ -299,13 +312,13 @@ pub fn pause(database: u32) {
     }
 }
 
-/// The database is there again, or gone: the launcher finds out.
-pub fn resume() {
+/// The database whose writer was paused is there again, or gone: the launcher finds out.
+pub fn resume(database: u32) {
     let Some(memory) = shared::get() else { return };
-    for slot in &memory.writers {
-        if slot.database.load(Ordering::Acquire) != 0 && slot.state() == WriterState::Paused {
-            slot.set_state(WriterState::Wanted);
-        }
+    if let Some(slot) = memory.writer_of(database)
+        && slot.state() == WriterState::Paused
+    {
+        slot.set_state(WriterState::Wanted);
     }
     memory.wake_launcher();
 }

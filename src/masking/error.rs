@@ -96,6 +96,7 @@ impl Report for MaskError {
             Self::UnknownMasking(_) => Some(format!("Write {FORMS}.")),
             Self::NotATable(_) => Some("Protect the columns of the tables behind it.".into()),
             Self::WrongType { .. } => Some("Use null_value, which masks columns of every type.".into()),
+            Self::SystemColumn(_) => Some("Protect the columns that hold data.".into()),
             Self::UnknownColumn { .. } => {
                 Some("Names in quotes are taken as they stand: unquoted ones are in lower case.".into())
             }
@@ -111,7 +112,6 @@ impl Report for MaskError {
             | Self::UnknownRelation(_)
             | Self::TemporaryTable(_)
             | Self::SystemTable(_)
-            | Self::SystemColumn(_)
             | Self::RowSecurity(_) => None,
         }
     }

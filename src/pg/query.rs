@@ -22,7 +22,8 @@ pub(super) fn list<'a, T: 'a>(list: *mut List) -> impl Iterator<Item = &'a T> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RawRelation {
     pub relid: Oid,
-    pub permissions: u32,
+    /// ACL bits; 32 of them up to 15, 64 from 16 on.
+    pub permissions: u64,
     pub check_as: Oid,
     pub selected: *mut Bitmapset,
     pub inserted: *mut Bitmapset,
@@ -48,7 +49,7 @@ pub struct RelationUse {
 
 impl From<RawRelation> for RelationUse {
     fn from(raw: RawRelation) -> Self {
-        let wants = |privilege: u32| raw.permissions & privilege != 0;
+        let wants = |privilege: u32| raw.permissions & u64::from(privilege) != 0;
         let foreign = raw.check_as != pg_sys::InvalidOid && raw.check_as != super::session::current_user();
         let mut written = columns(raw.inserted);
         written.extend(columns(raw.updated));
@@ -213,7 +214,7 @@ impl<'a> Planned<'a> {
 
     /// Calls `each` with every relation that it inserts into, updates or deletes from.
     pub fn each_written(&self, mut each: impl FnMut(Oid)) {
-        const WRITES: u32 = pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE;
+        const WRITES: u64 = (pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE) as u64;
         if self.writes() {
             self.each_raw(|raw| {
                 if raw.permissions & WRITES != 0 {

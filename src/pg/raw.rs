@@ -19,6 +19,7 @@ unsafe extern "C" {
     pub safe fn GetUserId() -> Oid;
     pub safe fn GetOuterUserId() -> Oid;
     pub safe fn GetSessionUserId() -> Oid;
+    pub safe fn GetAuthenticatedUserId() -> Oid;
     pub safe fn InNoForceRLSOperation() -> bool;
     // timestamp.c
     pub safe fn GetCurrentTimestamp() -> TimestampTz;

@@ -20,6 +20,11 @@ pub fn session_user() -> Oid {
     raw::GetSessionUserId()
 }
 
+/// The role that logged in, whatever SET SESSION AUTHORIZATION made of it.
+pub fn login_user() -> Oid {
+    raw::GetAuthenticatedUserId()
+}
+
 /// The role whose rights count right now, also inside a SECURITY DEFINER function (CURRENT_USER).
 pub fn current_user() -> Oid {
     raw::GetUserId()

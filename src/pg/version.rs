@@ -48,7 +48,7 @@ pub(super) fn each_relation(
             if entry.rtekind == pg_sys::RTEKind::RTE_RELATION && entry.requiredPerms != 0 {
                 each(RawRelation {
                     relid: entry.relid,
-                    permissions: entry.requiredPerms,
+                    permissions: entry.requiredPerms.into(),
                     check_as: entry.checkAsUser,
                     selected: entry.selectedCols,
                     inserted: entry.insertedCols,

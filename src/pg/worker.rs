@@ -132,3 +132,9 @@ unsafe extern "C-unwind" fn exiting(_code: i32, _argument: pg_sys::Datum) {
         super::hooks::quietly(work);
     }
 }
+
+/// Ends this process in the way after which the postmaster starts it again.
+pub fn end_to_be_restarted() {
+    // SAFETY: runs the exit callbacks and does not return.
+    unsafe { pg_sys::proc_exit(1) }
+}

@@ -65,6 +65,8 @@ impl Asker {
             || self.person.is_some()
             || self.enrolled.is_some()
             || session::is_superuser(session::session_user())
+            // SET SESSION AUTHORIZATION makes no superuser unseen.
+            || session::is_superuser(session::login_user())
     }
 
     /// Whether an unrecorded statement of theirs must not run.

@@ -132,9 +132,9 @@ fn planning_failed(query: &Analysed<'_>, sqlstate: [u8; 5]) {
     let now = session::now();
     let key = [b"unplanned".as_slice(), query.text()].concat();
     let facts = Facts { at: now, grants: &[], parameters: &[], parameter_count: 0, key: &key };
-    let shape = || {
-        build::planned(query.text(), query.command(), query.writes(), &[], Fields::default(), Secrecy::Open)
-    };
+    let secrecy = build::secrecy_of_text(query.text());
+    let shape =
+        || build::planned(query.text(), query.command(), query.writes(), &[], Fields::default(), secrecy);
     if let Err(lost) = capture::stopped(&facts, sqlstate, shape) {
         trail::warn(&lost);
     }
@@ -265,11 +265,10 @@ fn running(key: usize) -> Result<Depth, ErrorReport> {
         && opened_by != ANYBODY
     {
         let (asker, ended) = Asker::find().map_err(report)?;
-        if let Some(error) = ended {
+        let changed = asker.needs_person() && opened_by != asker.serial;
+        if let Some(error) = ended.or(changed.then_some(IdentityError::PersonChanged)) {
+            capture::failed(key, 0, 0, error.sqlstate());
             return Err(report(error));
-        }
-        if asker.needs_person() && opened_by != asker.serial {
-            return Err(report(IdentityError::PersonChanged));
         }
     }
     Ok(capture::running(key))

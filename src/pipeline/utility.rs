@@ -27,7 +27,7 @@ pub(super) enum Scope {
     Exports,
     DropsExtension,
     /// The writer of some database has left it.
-    PausedWriter,
+    PausedWriter(u32),
 }
 
 thread_local! {
@@ -52,7 +52,7 @@ fn leave(depth: Depth) {
         match scope {
             Scope::Exports => {}
             Scope::DropsExtension => guard::set_dropping(false),
-            Scope::PausedWriter => writer::resume(),
+            Scope::PausedWriter(database) => writer::resume(database),
         }
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn utility_starting(utility: &Utility<'_>) -> Result<Ticket, ErrorRep
         // A writer is a connection; PostgreSQL wants none to a database that it drops or copies.
         Kind::Database { name, .. } => {
             if let Some(database) = catalog::database(name) {
-                enter(depth, Scope::PausedWriter);
+                enter(depth, Scope::PausedWriter(database.to_u32()));
                 writer::pause(database.to_u32());
             }
         }

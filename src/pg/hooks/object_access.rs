@@ -52,8 +52,11 @@ unsafe extern "C-unwind" fn trampoline(
             ObjectAccessType::OAT_DROP => Some(Access::Dropped),
             ObjectAccessType::OAT_TRUNCATE => Some(Access::Truncated),
             // fastpath.c: no parser, planner or executor sees such a call. It is known by the absence of a
-            // statement, which every other message of the protocol brings along.
-            ObjectAccessType::OAT_FUNCTION_EXECUTE if pg_sys::debug_query_string.is_null() => {
+            // statement, which every other message of the protocol brings along but Sync; and what runs at
+            // Sync, the deferred triggers, tells errors where it is.
+            ObjectAccessType::OAT_FUNCTION_EXECUTE
+                if pg_sys::debug_query_string.is_null() && pg_sys::error_context_stack.is_null() =>
+            {
                 Some(Access::Called)
             }
             // VACUUM FULL, CLUSTER and their like alter internally and keep the content.
