@@ -77,6 +77,7 @@ pub struct Beginning<'a> {
     pub parent: u32,
     pub depth: u16,
     pub at: i64,
+    pub text: &'a [u8],
     pub grants: &'a [i64],
     /// Written by [`codec::put_parameter`].
     pub parameters: &'a [u8],
@@ -203,6 +204,7 @@ impl Trail {
             context: self.context.number,
             shape: self.shape(place).map_or(0, |known| known.number),
             at: beginning.at,
+            text: beginning.text,
             grants: beginning.grants,
         };
         self.append_explained(Some(place), |out| {

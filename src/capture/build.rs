@@ -7,6 +7,7 @@ use crate::pg::query::{Command, RelationUse};
 use crate::pg::session;
 use crate::pg::utility::{Kind, Utility};
 use pgrx::pg_sys::Oid;
+use std::borrow::Cow;
 
 /// Bytes of a statement's text that are kept.
 const LONGEST_TEXT: usize = 1 << 20;
@@ -46,12 +47,19 @@ pub fn secrecy_of_text(text: &[u8]) -> Secrecy {
     }
 }
 
-fn text_of(text: &[u8], secrecy: Secrecy) -> Text {
+/// What is kept of a statement's text.
+pub fn text(text: &[u8], secrecy: Secrecy) -> Cow<'_, [u8]> {
     match secrecy {
-        Secrecy::Open => redact::tokens(session::cut(text, LONGEST_TEXT)).into_owned(),
-        Secrecy::Identifies => IDENTIFIES.to_vec(),
-        Secrecy::Withheld => WITHHELD.to_vec(),
+        Secrecy::Open => redact::tokens(session::cut(text, LONGEST_TEXT)),
+        Secrecy::Identifies => Cow::Borrowed(IDENTIFIES),
+        Secrecy::Withheld => Cow::Borrowed(WITHHELD),
     }
+}
+
+/// What is kept of a utility statement's text.
+pub fn utility_text<'a>(statement: &Utility<'a>) -> Cow<'a, [u8]> {
+    let secrecy = if statement.carries_secret() { Secrecy::Withheld } else { Secrecy::Open };
+    text(statement.text(), secrecy)
 }
 
 fn texts(names: &[String]) -> Vec<Text> {
@@ -59,18 +67,10 @@ fn texts(names: &[String]) -> Vec<Text> {
 }
 
 /// The shape of a statement with a plan.
-pub fn planned(
-    text: &[u8],
-    command: Command,
-    writes: bool,
-    uses: &[RelationUse],
-    fields: Fields<'_>,
-    secrecy: Secrecy,
-) -> Shape {
+pub fn planned(command: Command, writes: bool, uses: &[RelationUse], fields: Fields<'_>) -> Shape {
     let mut shape = Shape {
         class: if writes { Class::Write } else { Class::Read },
         command: command.as_str().as_bytes().to_vec(),
-        text: text_of(text, secrecy),
         objects: Vec::new(),
         columns_read: Vec::new(),
         columns_written: Vec::new(),
@@ -116,9 +116,9 @@ pub fn utility_relations(kind: &Kind) -> Vec<Oid> {
     }
 }
 
-/// The shape of a utility statement.
-pub fn utility(statement: &Utility<'_>, kind: &Kind, fields: Fields<'_>) -> Shape {
-    let class = match kind {
+/// The class of a utility statement.
+pub fn utility_class(statement: &Utility<'_>, kind: &Kind) -> Class {
+    match kind {
         Kind::CopyOut(_) => Class::Read,
         Kind::CopyIn(_) | Kind::Truncate(_) => Class::Write,
         Kind::Code => Class::Function,
@@ -127,12 +127,14 @@ pub fn utility(statement: &Utility<'_>, kind: &Kind, fields: Fields<'_>) -> Shap
         _ if statement.defines() => Class::Ddl,
         _ if statement.modifies() => Class::Write,
         _ => Class::Misc,
-    };
-    let secrecy = if statement.carries_secret() { Secrecy::Withheld } else { Secrecy::Open };
+    }
+}
+
+/// The shape of a utility statement.
+pub fn utility(statement: &Utility<'_>, kind: &Kind, fields: Fields<'_>) -> Shape {
     Shape {
-        class,
+        class: utility_class(statement, kind),
         command: statement.command().to_vec(),
-        text: text_of(statement.text(), secrecy),
         objects: utility_relations(kind).into_iter().filter_map(catalog::qualified_name).collect(),
         columns_read: Vec::new(),
         columns_written: Vec::new(),

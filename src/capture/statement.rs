@@ -29,6 +29,8 @@ thread_local! {
 /// What the pipeline found out about a statement.
 pub struct Facts<'a> {
     pub at: i64,
+    /// Without secrets.
+    pub text: &'a [u8],
     pub grants: &'a [i64],
     pub parameters: &'a [u8],
     pub parameter_count: u16,
@@ -45,6 +47,7 @@ fn begin(facts: &Facts<'_>, shape: impl FnOnce() -> Shape) -> Result<u32, TrailE
         parent,
         depth: depth.min(usize::from(u16::MAX)) as u16,
         at: facts.at,
+        text: facts.text,
         grants: facts.grants,
         parameters: facts.parameters,
         parameter_count: facts.parameter_count,

@@ -56,7 +56,6 @@ pub fn put_shape(out: &mut Vec<u8>, session: u64, number: u32, shape: &Shape) {
     put_u32(out, number);
     out.push(shape.class as u8);
     put_text(out, &shape.command);
-    put_text(out, &shape.text);
     for list in [&shape.objects, &shape.columns_read, &shape.columns_written, &shape.masked, &shape.revealed]
     {
         put_u32(out, list.len() as u32);
@@ -76,6 +75,7 @@ pub struct BeginHead<'a> {
     pub context: u32,
     pub shape: u32,
     pub at: i64,
+    pub text: &'a [u8],
     pub grants: &'a [i64],
 }
 
@@ -89,6 +89,7 @@ pub fn put_begin(out: &mut Vec<u8>, head: BeginHead<'_>, count: u16, parameters:
     put_u32(out, head.context);
     put_u32(out, head.shape);
     put_u64(out, head.at as u64);
+    put_text(out, head.text);
     out.extend_from_slice(&(head.grants.len() as u16).to_le_bytes());
     for grant in head.grants {
         put_u64(out, *grant as u64);
@@ -220,7 +221,6 @@ impl<'a> Input<'a> {
         Some(Shape {
             class: Class::from_u8(self.u8()?)?,
             command: self.text()?,
-            text: self.text()?,
             objects: self.list()?,
             columns_read: self.list()?,
             columns_written: self.list()?,
@@ -238,6 +238,7 @@ impl<'a> Input<'a> {
             context: self.u32()?,
             shape: self.u32()?,
             at: self.i64()?,
+            text: self.text()?,
             grants: Vec::new(),
             parameters: Vec::new(),
         };
@@ -329,7 +330,6 @@ mod tests {
         let shape = Shape {
             class: Class::Read,
             command: b"SELECT".to_vec(),
-            text: b"select iban from customers where id = $1".to_vec(),
             objects: vec![b"public.customers".to_vec()],
             columns_read: vec![b"public.customers.iban".to_vec(), b"public.customers.id".to_vec()],
             columns_written: vec![],
@@ -344,6 +344,7 @@ mod tests {
             context: 2,
             shape: 9,
             at: 812_345_678_901_234,
+            text: b"select iban from customers where id = $1".to_vec(),
             grants: vec![42, -1],
             parameters: vec![Some(b"4711".to_vec()), None, Some(vec![])],
         };
@@ -371,6 +372,7 @@ mod tests {
             context: 2,
             shape: 9,
             at: begin.at,
+            text: &begin.text,
             grants: &begin.grants,
         };
         put_begin(&mut out, head, 3, &parameters);

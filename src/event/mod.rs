@@ -109,12 +109,12 @@ pub struct Context {
     pub person: Option<PersonTag>,
 }
 
-/// What all executions of a statement have in common: sent once per session and segment.
+/// What statements that do the same to the same objects have in common: sent once per session and
+/// segment. The text is not part of it: where values stand in the text, no two are alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
     pub class: Class,
     pub command: Text,
-    pub text: Text,
     /// Schema-qualified.
     pub objects: Vec<Text>,
     /// `schema.table.column`
@@ -137,6 +137,7 @@ pub struct Begin {
     pub shape: u32,
     /// Microseconds since 2000-01-01 UTC, as PostgreSQL counts.
     pub at: i64,
+    pub text: Text,
     pub grants: Vec<i64>,
     pub parameters: Vec<Option<Text>>,
 }

@@ -9,6 +9,7 @@ use super::row::{Prepared, Row, Statement, prepare_context, prepare_shape};
 use crate::event::codec::{self, Record};
 use crate::event::{Begin, Context, End, Noted, Outcome, Shape};
 use crate::journal::{Position, segment};
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -133,11 +134,11 @@ impl Merger {
         }
     }
 
-    fn system_row(&mut self, event: &str, at: Position, detail: &str) {
+    fn system_row(&mut self, event: &'static str, at: Position, detail: &str) {
         let detail = serde_json::json!({ "problem": detail, "position": at }).to_string();
         self.rows.push(Row {
             at: self.clock,
-            event: event.as_bytes().to_vec(),
+            event: Cow::Borrowed(event.as_bytes()),
             session: 0,
             context: Rc::new(prepare_context(Context { database: self.database, ..Context::default() })),
             statement: None,
@@ -191,7 +192,7 @@ impl Merger {
         match self.contexts.get(&(note.session, note.context)).cloned() {
             Some(context) => self.rows.push(Row {
                 at: note.at,
-                event: note.event,
+                event: Cow::Owned(note.event),
                 session: note.session,
                 context,
                 statement: None,
@@ -208,7 +209,7 @@ impl Merger {
 fn row_of(open: Open, rows: u64, duration: Option<i64>, outcome: Outcome, sqlstate: Option<[u8; 5]>) -> Row {
     Row {
         at: open.begin.at,
-        event: b"statement".to_vec(),
+        event: Cow::Borrowed(b"statement"),
         session: open.begin.session,
         context: open.context,
         statement: Some(Statement {
@@ -216,6 +217,7 @@ fn row_of(open: Open, rows: u64, duration: Option<i64>, outcome: Outcome, sqlsta
             parent: open.begin.parent,
             depth: open.begin.depth,
             shape: open.shape,
+            text: open.begin.text,
             parameters: open.begin.parameters,
             grants: open.begin.grants,
             rows,
@@ -249,7 +251,8 @@ mod tests {
         fn begin(&mut self, at: Position, database: u32, session: u64, statement: u32) {
             self.put(at, |out| {
                 codec::put_context(out, &Context { session, number: 1, database, ..Context::default() });
-                codec::put_shape(out, session, 1, &shape(&format!("select {session}/{statement}")));
+                codec::put_shape(out, session, 1, &shape());
+                let text = format!("select {session}/{statement}");
                 let head = BeginHead {
                     session,
                     statement,
@@ -258,6 +261,7 @@ mod tests {
                     context: 1,
                     shape: 1,
                     at: at as i64,
+                    text: text.as_bytes(),
                     grants: &[],
                 };
                 codec::put_begin(out, head, 0, &[]);
@@ -280,11 +284,10 @@ mod tests {
         }
     }
 
-    fn shape(text: &str) -> Shape {
+    fn shape() -> Shape {
         Shape {
             class: Class::Read,
             command: b"SELECT".to_vec(),
-            text: text.as_bytes().to_vec(),
             objects: vec![],
             columns_read: vec![],
             columns_written: vec![],
@@ -296,7 +299,7 @@ mod tests {
     fn texts(merger: &mut Merger) -> Vec<String> {
         let text = |row: &Row| match &row.statement {
             Some(statement) => {
-                format!("{} {}", String::from_utf8_lossy(&statement.shape.value.text), row.outcome.as_str())
+                format!("{} {}", String::from_utf8_lossy(&statement.text), row.outcome.as_str())
             }
             None => String::from_utf8_lossy(&row.event).into_owned(),
         };
@@ -375,6 +378,7 @@ mod tests {
                 context: 7,
                 shape: 7,
                 at: 0,
+                text: b"",
                 grants: &[],
             };
             codec::put_begin(out, head, 0, &[]);

@@ -5,6 +5,7 @@
 //! version 1 and frozen: a new one gets a new number, and old rows keep theirs.
 
 use crate::event::{Context, Outcome, Shape, Text};
+use std::borrow::Cow;
 use std::rc::Rc;
 
 /// First byte of every row's canonical bytes.
@@ -94,7 +95,7 @@ pub fn prepare_context(value: Context) -> Prepared<Context> {
     Prepared { value, canonical }
 }
 
-/// The columns `class` to `query`.
+/// The columns `class` to `revealed`.
 pub fn prepare_shape(value: Shape) -> Prepared<Shape> {
     let mut canonical = Vec::with_capacity(256);
     put_text(&mut canonical, value.class.as_str().as_bytes());
@@ -103,7 +104,6 @@ pub fn prepare_shape(value: Shape) -> Prepared<Shape> {
     {
         put_list(&mut canonical, list);
     }
-    put_text(&mut canonical, &value.text);
     Prepared { value, canonical }
 }
 
@@ -117,6 +117,7 @@ pub struct Statement {
     pub parent: u32,
     pub depth: u16,
     pub shape: Rc<Prepared<Shape>>,
+    pub text: Text,
     pub parameters: Vec<Option<Text>>,
     pub grants: Vec<i64>,
     pub rows: u64,
@@ -128,7 +129,7 @@ pub struct Statement {
 #[derive(Debug, Clone)]
 pub struct Row {
     pub at: i64,
-    pub event: Text,
+    pub event: Cow<'static, [u8]>,
     pub session: u64,
     pub context: Rc<Prepared<Context>>,
     pub statement: Option<Statement>,
@@ -167,6 +168,7 @@ impl Row {
         match &self.statement {
             Some(statement) => {
                 out.extend_from_slice(&statement.shape.canonical);
+                put_text(out, &statement.text);
                 if statement.parameters.is_empty() {
                     put_null(out);
                 } else {

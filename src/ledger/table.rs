@@ -10,6 +10,7 @@ use crate::pg::heap::{self, Value};
 use crate::pg::{catalog, session};
 use pgrx::pg_sys::Oid;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Columns of audit.ledger; `sql/schema/50_ledger.sql` has them in this order.
@@ -84,13 +85,15 @@ impl Progress {
 }
 
 /// Datums by the address of what they were made of, which is kept so that the address stays its own.
-type Known<T> = HashMap<*const Prepared<T>, (Rc<Prepared<T>>, [Option<Vec<u8>>; 8])>;
+type Known<T, const N: usize> = HashMap<*const Prepared<T>, (Rc<Prepared<T>>, [Option<Vec<u8>>; N])>;
 
 /// Datums of what many rows share, made once.
 #[derive(Default)]
 pub struct Images {
-    contexts: Known<Context>,
-    shapes: Known<Shape>,
+    contexts: Known<Context, 8>,
+    shapes: Known<Shape, 7>,
+    /// Datums of the row at hand.
+    arena: Vec<u8>,
 }
 
 fn list(values: &[Text]) -> Option<Vec<u8>> {
@@ -99,7 +102,7 @@ fn list(values: &[Text]) -> Option<Vec<u8>> {
 
 /// Datums of the columns `issuer` to `application`.
 fn context_images<'a>(
-    known: &'a mut Known<Context>,
+    known: &'a mut Known<Context, 8>,
     context: &Rc<Prepared<Context>>,
 ) -> &'a [Option<Vec<u8>>; 8] {
     let (_, images) = known.entry(Rc::as_ptr(context)).or_insert_with(|| {
@@ -121,8 +124,8 @@ fn context_images<'a>(
     images
 }
 
-/// Datums of the columns `class` to `query`.
-fn shape_images<'a>(known: &'a mut Known<Shape>, shape: &Rc<Prepared<Shape>>) -> &'a [Option<Vec<u8>>; 8] {
+/// Datums of the columns `class` to `revealed`.
+fn shape_images<'a>(known: &'a mut Known<Shape, 7>, shape: &Rc<Prepared<Shape>>) -> &'a [Option<Vec<u8>>; 7] {
     let (_, images) = known.entry(Rc::as_ptr(shape)).or_insert_with(|| {
         let value = &shape.value;
         let images = [
@@ -133,7 +136,6 @@ fn shape_images<'a>(known: &'a mut Known<Shape>, shape: &Rc<Prepared<Shape>>) ->
             list(&value.columns_written),
             list(&value.masked),
             list(&value.revealed),
-            Some(heap::varlena(&value.text)),
         ];
         (shape.clone(), images)
     });
@@ -157,6 +159,15 @@ fn optional(image: &Option<Vec<u8>>) -> Value<'_> {
     image.as_deref().map_or(Value::Null, Value::Varlena)
 }
 
+/// Appends a text or bytea to the row's datums and says where it lies.
+fn put(arena: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
+    // Datums of this kind are aligned as integers are.
+    arena.resize(arena.len().next_multiple_of(4), 0);
+    let start = arena.len();
+    heap::put_varlena(arena, bytes);
+    start..arena.len()
+}
+
 /// Inserts `rows` behind `head`, in the running transaction, and returns the new head.
 pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) -> Result<Head, LedgerError> {
     let (mut head, mut scratch) = (head, Vec::with_capacity(1024));
@@ -164,18 +175,23 @@ pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) ->
     heap::insert(tables.ledger, rows.len(), |n, emit| {
         let row = &rows[n];
         head = head.after_row(row, &mut scratch);
-        let event = heap::varlena(&row.event);
-        let session = heap::varlena(session_name(row.session).as_bytes());
-        let outcome = heap::varlena(row.outcome.as_str().as_bytes());
-        let sqlstate = row.sqlstate.map(|code| heap::varlena(&code));
-        let object = row.object.as_deref().map(heap::varlena);
-        let detail = row.detail.as_deref().map(heap::varlena);
-        let hash = heap::varlena(&head.hash);
+        let arena = &mut images.arena;
+        arena.clear();
+        let event = put(arena, &row.event);
+        let session = put(arena, session_name(row.session).as_bytes());
+        let outcome = put(arena, row.outcome.as_str().as_bytes());
+        let hash = put(arena, &head.hash);
+        let sqlstate = row.sqlstate.map(|code| put(arena, &code));
+        let object = row.object.as_deref().map(|text| put(arena, text));
+        let detail = row.detail.as_deref().map(|text| put(arena, text));
+        let text = row.statement.as_ref().map(|statement| put(arena, &statement.text));
+        let at = |place: &Range<usize>| Value::Varlena(&images.arena[place.clone()]);
+        let maybe = |place: &Option<Range<usize>>| place.as_ref().map_or(Value::Null, at);
         let mut values = [Value::Null; COLUMNS];
         values[0] = Value::Integer(head.seq);
         values[1] = Value::Integer(row.at);
-        values[2] = Value::Varlena(&event);
-        values[3] = Value::Varlena(&session);
+        values[2] = at(&event);
+        values[3] = at(&session);
         values[7] = Value::Integer(i64::from(row.context.value.pid));
         for (value, image) in values[8..16].iter_mut().zip(context_images(&mut images.contexts, &row.context))
         {
@@ -189,7 +205,7 @@ pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) ->
             }
             values[6] = Value::Integer(i64::from(statement.depth));
             for (value, image) in
-                values[16..24].iter_mut().zip(shape_images(&mut images.shapes, &statement.shape))
+                values[16..23].iter_mut().zip(shape_images(&mut images.shapes, &statement.shape))
             {
                 *value = optional(image);
             }
@@ -202,13 +218,14 @@ pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) ->
             values[26] = Value::Integer(statement.rows as i64);
             values[27] = statement.duration.map_or(Value::Null, Value::Integer);
         }
+        values[23] = maybe(&text);
         values[24] = optional(&parameters);
         values[25] = optional(&grants);
-        values[28] = Value::Varlena(&outcome);
-        values[29] = optional(&sqlstate);
-        values[30] = optional(&object);
-        values[31] = optional(&detail);
-        values[32] = Value::Varlena(&hash);
+        values[28] = at(&outcome);
+        values[29] = maybe(&sqlstate);
+        values[30] = maybe(&object);
+        values[31] = maybe(&detail);
+        values[32] = at(&hash);
         emit(&values);
     })?;
     Ok(head)

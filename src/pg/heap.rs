@@ -23,7 +23,8 @@ pub fn varlena(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-fn put_varlena(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends a text or bytea as a datum.
+pub fn put_varlena(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&header(4 + bytes.len()));
     out.extend_from_slice(bytes);
 }
@@ -90,7 +91,8 @@ pub fn insert(
     rows: usize,
     mut fill: impl FnMut(usize, &mut dyn FnMut(&[Value<'_>])),
 ) -> Result<(), ServerError> {
-    const CHUNK: usize = 1000;
+    // As many slots as rows in a chunk: more slots cost more to keep than larger chunks save.
+    const CHUNK: usize = 128;
     in_own_memory("pg_custodian insert", || {
         // SAFETY: the sequence of COPY's multi-insert (copyfrom.c) inside a transaction; all that is opened
         // is closed here, or by the abort that an ERROR causes.

@@ -88,11 +88,17 @@ impl Asker {
 }
 
 /// Records the refusal of a statement and turns it into the error to raise.
-pub(super) fn refuse(asker: &Asker, error: impl Report, shape: impl FnOnce() -> Shape) -> ErrorReport {
+/// `text` is the statement's, as `build::text` keeps it.
+pub(super) fn refuse(
+    asker: &Asker,
+    error: impl Report,
+    text: &[u8],
+    shape: impl FnOnce() -> Shape,
+) -> ErrorReport {
     let sqlstate = crate::pg::attempt::sqlstate(error.code() as i32);
     // A refusal's shape is built anew each time: no key that another statement could have.
     let key = [b"refused".as_slice(), &asker.now.to_le_bytes()].concat();
-    let facts = Facts { at: asker.now, grants: &[], parameters: &[], parameter_count: 0, key: &key };
+    let facts = Facts { at: asker.now, text, grants: &[], parameters: &[], parameter_count: 0, key: &key };
     if let Err(lost) = capture::stopped(&facts, sqlstate, shape) {
         trail::warn(&lost);
     }

@@ -88,20 +88,18 @@ fn analysed(query: &Analysed<'_>) -> Result<(), ErrorReport> {
     }
     if query.calls_any(&oracles) {
         let (asker, _) = Asker::find().map_err(report)?;
-        return Err(refuse(&asker, MaskError::oracle(), || shape_of_query(query, Secrecy::Open)));
+        return Err(refuse(&asker, MaskError::oracle(), &open_text(query.text()), || shape_of_query(query)));
     }
     Ok(())
 }
 
-fn shape_of_query(query: &Analysed<'_>, secrecy: Secrecy) -> Shape {
-    build::planned(
-        query.text(),
-        query.command(),
-        query.writes(),
-        &query.relations(),
-        Fields::default(),
-        secrecy,
-    )
+fn shape_of_query(query: &Analysed<'_>) -> Shape {
+    build::planned(query.command(), query.writes(), &query.relations(), Fields::default())
+}
+
+/// A text of which is known only what stands in it.
+fn open_text(text: &[u8]) -> Cow<'_, [u8]> {
+    build::text(text, build::secrecy_of_text(text))
 }
 
 /// The first judgement: planning folds functions, which runs them.
@@ -119,10 +117,10 @@ fn planning(query: &Analysed<'_>) -> Result<bool, ErrorReport> {
     if query.only_calls(&known.identifying, &TYPE_CATALOGS) {
         return Ok(recorded);
     }
-    let shape = || shape_of_query(query, Secrecy::Open);
+    let (text, shape) = (open_text(query.text()), || shape_of_query(query));
     Err(match ended {
-        Some(error) => refuse(&asker, error, shape),
-        None => refuse(&asker, gate::GateError::no_person(role), shape),
+        Some(error) => refuse(&asker, error, &text, shape),
+        None => refuse(&asker, gate::GateError::no_person(role), &text, shape),
     })
 }
 
@@ -130,11 +128,10 @@ fn planning(query: &Analysed<'_>) -> Result<bool, ErrorReport> {
 /// its text and no objects.
 fn planning_failed(query: &Analysed<'_>, sqlstate: [u8; 5]) {
     let now = session::now();
-    let key = [b"unplanned".as_slice(), query.text()].concat();
-    let facts = Facts { at: now, grants: &[], parameters: &[], parameter_count: 0, key: &key };
-    let secrecy = build::secrecy_of_text(query.text());
-    let shape =
-        || build::planned(query.text(), query.command(), query.writes(), &[], Fields::default(), secrecy);
+    let key = [b"unplanned".as_slice(), query.command().as_str().as_bytes()].concat();
+    let text = open_text(query.text());
+    let facts = Facts { at: now, text: &text, grants: &[], parameters: &[], parameter_count: 0, key: &key };
+    let shape = || build::planned(query.command(), query.writes(), &[], Fields::default());
     if let Err(lost) = capture::stopped(&facts, sqlstate, shape) {
         trail::warn(&lost);
     }
@@ -178,19 +175,11 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
         Secrecy::Open
     };
     let uses = || planned.relations();
-    let bare = || {
-        build::planned(
-            planned.text(),
-            planned.command(),
-            planned.writes(),
-            &uses(),
-            Fields::default(),
-            secrecy,
-        )
-    };
+    let text = build::text(planned.text(), secrecy);
+    let bare = || build::planned(planned.command(), planned.writes(), &uses(), Fields::default());
 
     if let Some(error) = ended.filter(|_| !identifies && !looks_up_types) {
-        return Err(refuse(&asker, error, bare));
+        return Err(refuse(&asker, error, &text, bare));
     }
     let mut grants = Vec::new();
     if let Some(governed) = asker.governed().filter(|_| !looks_up_types) {
@@ -199,13 +188,13 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
         let statement = gate::Statement { uses: &uses, exporting, identifying: identifies };
         grants = match gate::check(&governed, &statement, &masking::table_behind).into_result() {
             Ok(grants) => grants,
-            Err(error) => return Err(refuse(&asker, error, bare)),
+            Err(error) => return Err(refuse(&asker, error, &text, bare)),
         };
     }
     let mut guarded = false;
     planned.each_written(|relid| guarded |= guard::concerns(relid, &known.ledger));
     if guarded && let Err(error) = guard::check_writes(&uses()) {
-        return Err(refuse(&asker, error, bare));
+        return Err(refuse(&asker, error, &text, bare));
     }
     if !(asker.is_recorded() || relevant) || (capture::depth() > 0 && !settings::nested_statements()) {
         return Ok(());
@@ -215,13 +204,19 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
         false => Default::default(),
     };
     let mut key = KEY.take();
-    write_key(&mut key, planned, explain, secrecy, &masked, &revealed);
+    write_key(&mut key, planned, explain, &masked, &revealed);
     let (parameters, parameter_count) = build::parameters(&planned.parameters(), secrecy);
-    let facts = Facts { at: asker.now, grants: &grants, parameters: &parameters, parameter_count, key: &key };
+    let facts = Facts {
+        at: asker.now,
+        text: &text,
+        grants: &grants,
+        parameters: &parameters,
+        parameter_count,
+        key: &key,
+    };
     let shape = || {
         let fields = Fields { masked: &masked, revealed: &revealed };
-        let mut shape =
-            build::planned(planned.text(), planned.command(), planned.writes(), &uses(), fields, secrecy);
+        let mut shape = build::planned(planned.command(), planned.writes(), &uses(), fields);
         if explain {
             shape.command = b"EXPLAIN".to_vec();
         }
@@ -234,21 +229,18 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
     Ok(())
 }
 
-/// Equal keys have equal shapes: the text, what is read and written, how it is shown, and the
+/// Equal keys have equal shapes: the command, what is read and written, how it is shown, and the
 /// state of all names.
 fn write_key(
     key: &mut Vec<u8>,
     planned: &Planned<'_>,
     explain: bool,
-    secrecy: Secrecy,
     masked: &[String],
     revealed: &[String],
 ) {
     key.clear();
     key.extend_from_slice(&catalog::names_generation().to_le_bytes());
-    key.push(u8::from(explain) | u8::from(secrecy == Secrecy::Open) << 1);
-    key.extend_from_slice(planned.text());
-    key.push(0);
+    key.push(u8::from(explain) | u8::from(planned.writes()) << 1 | (planned.command() as u8) << 2);
     planned.fingerprint(key);
     for (mark, names) in [(1, masked), (2, revealed)] {
         for name in names {
@@ -292,9 +284,8 @@ fn check_call(access: &ObjectAccess) -> Result<(), ErrorReport> {
         return Ok(());
     }
     let command = format!("function call message for {}", catalog::describe(access.class, access.object, 0));
-    let shape =
-        || build::planned(command.as_bytes(), Command::Other, false, &[], Fields::default(), Secrecy::Open);
-    Err(refuse(&asker, gate::GateError::FunctionCall, shape))
+    let shape = || build::planned(Command::Other, false, &[], Fields::default());
+    Err(refuse(&asker, gate::GateError::FunctionCall, command.as_bytes(), shape))
 }
 
 /// A text on its way into the server log or to the client, if it holds a token: without it.

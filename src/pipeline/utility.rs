@@ -107,19 +107,20 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
     for relid in &relids {
         relevant |= masking::relevant(*relid).map_err(report)?;
     }
+    let text = build::utility_text(utility);
     let bare = || build::utility(utility, kind, Fields::default());
     if let Some(error) = ended.filter(|_| !is_harmless(kind)) {
-        return Err(refuse(&asker, error, bare));
+        return Err(refuse(&asker, error, &text, bare));
     }
     let mut grants = Vec::new();
     if let Some(governed) = asker.governed() {
         grants = match judge_uses(&governed, kind, &relids) {
             Ok(grants) => grants,
-            Err(error) => return Err(refuse(&asker, error, bare)),
+            Err(error) => return Err(refuse(&asker, error, &text, bare)),
         };
     }
     if let Err(error) = guard::check_utility(kind) {
-        return Err(refuse(&asker, error, bare));
+        return Err(refuse(&asker, error, &text, bare));
     }
     if !(asker.is_recorded() || relevant) || (capture::depth() > 0 && !settings::nested_statements()) {
         return Ok(0);
@@ -135,7 +136,8 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
     key.clear();
     key.extend_from_slice(&catalog::names_generation().to_le_bytes());
     key.push(0xff);
-    key.extend_from_slice(utility.text());
+    key.push(build::utility_class(utility, kind) as u8);
+    key.extend_from_slice(utility.command());
     key.push(0);
     for relid in &relids {
         key.extend_from_slice(&relid.to_u32().to_le_bytes());
@@ -148,7 +150,14 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
     }
     let secrecy = if utility.carries_secret() { Secrecy::Withheld } else { Secrecy::Open };
     let (parameters, parameter_count) = build::parameters(&utility.parameters(), secrecy);
-    let facts = Facts { at: asker.now, grants: &grants, parameters: &parameters, parameter_count, key: &key };
+    let facts = Facts {
+        at: asker.now,
+        text: &text,
+        grants: &grants,
+        parameters: &parameters,
+        parameter_count,
+        key: &key,
+    };
     let recorded = capture::start_utility(&facts, || {
         build::utility(utility, kind, Fields { masked: &masked, revealed: &revealed })
     });
