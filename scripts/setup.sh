@@ -120,7 +120,7 @@ mkdir -p "$PGC_STATE"
 exec 9>"$PGC_STATE/lock"
 flock 9
 
-command -v cargo >/dev/null || die "Rust is needed: see rust-toolchain.toml and the README"
+command -v cargo >/dev/null || die "Rust is needed: see the README"
 install_packages build-essential pkg-config libclang-dev ca-certificates openssl sudo unzip
 install_cargo_pgrx
 for major in $majors; do

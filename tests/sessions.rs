@@ -33,6 +33,8 @@ fn a_leaked_password_is_worthless() {
         "explain select 1",
         "declare c cursor for select 1",
         "prepare p as select 1",
+        "listen news",
+        "notify news, 'x'",
         "select pg_catalog.pg_stat_get_activity(null)",
         "select pg_catalog.pg_backend_pid() from public.orders",
         "select oid from pg_catalog.pg_class",

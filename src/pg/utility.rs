@@ -15,8 +15,10 @@ pub enum Kind {
     Set,
     /// SHOW.
     Show,
-    /// DISCARD, DEALLOCATE, LISTEN, UNLISTEN, NOTIFY, CLOSE, CHECKPOINT, LOAD.
+    /// DISCARD, DEALLOCATE, UNLISTEN, CLOSE.
     Session,
+    /// LISTEN and NOTIFY: payloads may say anything.
+    Messages,
     /// PREPARE, EXECUTE, DECLARE, EXPLAIN: what they run is judged when it runs.
     Wrapper,
     /// FETCH and MOVE.
@@ -193,12 +195,9 @@ impl<'a> Utility<'a> {
                 NodeTag::T_VariableShowStmt => Kind::Show,
                 NodeTag::T_DiscardStmt
                 | NodeTag::T_DeallocateStmt
-                | NodeTag::T_ListenStmt
                 | NodeTag::T_UnlistenStmt
-                | NodeTag::T_NotifyStmt
-                | NodeTag::T_ClosePortalStmt
-                | NodeTag::T_CheckPointStmt
-                | NodeTag::T_LoadStmt => Kind::Session,
+                | NodeTag::T_ClosePortalStmt => Kind::Session,
+                NodeTag::T_ListenStmt | NodeTag::T_NotifyStmt => Kind::Messages,
                 NodeTag::T_PrepareStmt
                 | NodeTag::T_ExecuteStmt
                 | NodeTag::T_DeclareCursorStmt

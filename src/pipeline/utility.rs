@@ -207,7 +207,9 @@ fn judge_uses(asker: &gate::Asker<'_>, kind: &Kind, relids: &[Oid]) -> Result<Ve
     };
     match kind {
         kind if is_harmless(kind) => judge(UtilityUse::Harmless),
-        Kind::Wrapper | Kind::Fetch | Kind::Code | Kind::CopyOut(None) => judge(UtilityUse::Carrier),
+        Kind::Wrapper | Kind::Fetch | Kind::Code | Kind::Messages | Kind::CopyOut(None) => {
+            judge(UtilityUse::Carrier)
+        }
         Kind::CopyOut(Some(_)) => relations(Access::Select, true),
         Kind::CopyIn(Some(_)) => relations(Access::Insert, false),
         Kind::Truncate(_) => relations(Access::Truncate, false),
