@@ -252,9 +252,12 @@ fn write_key(
 
 /// A portal goes on, perhaps long after it was opened: not for somebody else.
 fn running(key: usize) -> Result<Depth, ErrorReport> {
+    // Where nobody was and nobody is, nobody's time can have ended.
+    let unchanged_nobody = |opened_by| opened_by == identity::serial() && identity::current().is_none();
     if capture::depth() == 0
         && let Some(opened_by) = capture::person_of(key)
         && opened_by != ANYBODY
+        && !unchanged_nobody(opened_by)
     {
         let (asker, ended) = Asker::find().map_err(report)?;
         let changed = asker.needs_person() && opened_by != asker.serial;
