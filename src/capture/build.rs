@@ -56,10 +56,9 @@ pub fn text(text: &[u8], secrecy: Secrecy) -> Cow<'_, [u8]> {
     }
 }
 
-/// What is kept of a utility statement's text.
-pub fn utility_text<'a>(statement: &Utility<'a>) -> Cow<'a, [u8]> {
-    let secrecy = if statement.carries_secret() { Secrecy::Withheld } else { Secrecy::Open };
-    text(statement.text(), secrecy)
+/// What may be kept of a utility statement's text and parameters.
+pub fn utility_secrecy(statement: &Utility<'_>) -> Secrecy {
+    if statement.carries_secret() { Secrecy::Withheld } else { Secrecy::Open }
 }
 
 fn texts(names: &[String]) -> Vec<Text> {

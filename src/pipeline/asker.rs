@@ -59,8 +59,13 @@ impl Asker {
         Some(gate::Asker { role, mode, person: self.person.as_deref(), now: self.now })
     }
 
+    /// Whether a statement that starts now is recorded; `relevant` if it touches what is protected.
+    pub(super) fn leaves_record(&self, relevant: bool) -> bool {
+        (relevant || self.is_recorded()) && (capture::depth() == 0 || settings::nested_statements())
+    }
+
     /// Whether statements are recorded whatever they touch.
-    pub(super) fn is_recorded(&self) -> bool {
+    fn is_recorded(&self) -> bool {
         settings::audit_roles() == AuditRoles::All
             || self.person.is_some()
             || self.enrolled.is_some()

@@ -27,7 +27,7 @@ use crate::pg::hooks::{Depth, Handlers};
 use crate::pg::query::{Analysed, Command, Planned};
 use crate::pg::transaction::Ending;
 use crate::pg::{catalog, session};
-use crate::{settings, trail};
+use crate::trail;
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 use std::borrow::Cow;
@@ -109,7 +109,7 @@ fn planning(query: &Analysed<'_>) -> Result<bool, ErrorReport> {
         return Ok(false);
     }
     let (asker, ended) = Asker::find().map_err(report)?;
-    let recorded = asker.is_recorded() && (capture::depth() == 0 || settings::nested_statements());
+    let recorded = asker.leaves_record(false);
     let role = match asker.enrolled {
         Some((role, mode)) if mode >= Mode::Identify && asker.person.is_none() => role,
         _ => return Ok(recorded),
@@ -175,11 +175,12 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
         Secrecy::Open
     };
     let uses = || planned.relations();
-    let text = build::text(planned.text(), secrecy);
+    // Looked through for tokens only where it is kept: not for every statement of the application.
+    let text = || build::text(planned.text(), secrecy);
     let bare = || build::planned(planned.command(), planned.writes(), &uses(), Fields::default());
 
     if let Some(error) = ended.filter(|_| !identifies && !looks_up_types) {
-        return Err(refuse(&asker, error, &text, bare));
+        return Err(refuse(&asker, error, &text(), bare));
     }
     let mut grants = Vec::new();
     if let Some(governed) = asker.governed().filter(|_| !looks_up_types) {
@@ -188,17 +189,18 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
         let statement = gate::Statement { uses: &uses, exporting, identifying: identifies };
         grants = match gate::check(&governed, &statement, &masking::table_behind).into_result() {
             Ok(grants) => grants,
-            Err(error) => return Err(refuse(&asker, error, &text, bare)),
+            Err(error) => return Err(refuse(&asker, error, &text(), bare)),
         };
     }
     let mut guarded = false;
     planned.each_written(|relid| guarded |= guard::concerns(relid, &known.ledger));
     if guarded && let Err(error) = guard::check_writes(&uses()) {
-        return Err(refuse(&asker, error, &text, bare));
+        return Err(refuse(&asker, error, &text(), bare));
     }
-    if !(asker.is_recorded() || relevant) || (capture::depth() > 0 && !settings::nested_statements()) {
+    if !asker.leaves_record(relevant) {
         return Ok(());
     }
+    let text = text();
     let (masked, revealed) = match relevant {
         true => split(masking::fields_for(&uses()).map_err(report)?),
         false => Default::default(),
@@ -242,6 +244,11 @@ fn write_key(
     key.extend_from_slice(&catalog::names_generation().to_le_bytes());
     key.push(u8::from(explain) | u8::from(planned.writes()) << 1 | (planned.command() as u8) << 2);
     planned.fingerprint(key);
+    write_fields(key, masked, revealed);
+}
+
+/// The part of a key that tells how protected columns are shown.
+fn write_fields(key: &mut Vec<u8>, masked: &[String], revealed: &[String]) {
     for (mark, names) in [(1, masked), (2, revealed)] {
         for name in names {
             key.push(mark);

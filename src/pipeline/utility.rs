@@ -2,8 +2,8 @@
 
 use super::asker::{Asker, refuse};
 use super::surroundings::installed;
-use super::{KEY, split};
-use crate::capture::build::{self, Fields, Secrecy};
+use super::{KEY, split, write_fields};
+use crate::capture::build::{self, Fields};
 use crate::capture::statement::{self as capture, Facts};
 use crate::error::report;
 use crate::event::Outcome;
@@ -15,7 +15,7 @@ use crate::pg::hooks::{Depth, Ticket};
 use crate::pg::query::RelationUse;
 use crate::pg::utility::{Kind, Utility};
 use crate::pg::{catalog, shared};
-use crate::{settings, trail};
+use crate::trail;
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 use std::cell::RefCell;
@@ -107,24 +107,26 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
     for relid in &relids {
         relevant |= masking::relevant(*relid).map_err(report)?;
     }
-    let text = build::utility_text(utility);
+    let secrecy = build::utility_secrecy(utility);
+    let text = || build::text(utility.text(), secrecy);
     let bare = || build::utility(utility, kind, Fields::default());
     if let Some(error) = ended.filter(|_| !is_harmless(kind)) {
-        return Err(refuse(&asker, error, &text, bare));
+        return Err(refuse(&asker, error, &text(), bare));
     }
     let mut grants = Vec::new();
     if let Some(governed) = asker.governed() {
         grants = match judge_uses(&governed, kind, &relids) {
             Ok(grants) => grants,
-            Err(error) => return Err(refuse(&asker, error, &text, bare)),
+            Err(error) => return Err(refuse(&asker, error, &text(), bare)),
         };
     }
     if let Err(error) = guard::check_utility(kind) {
-        return Err(refuse(&asker, error, &text, bare));
+        return Err(refuse(&asker, error, &text(), bare));
     }
-    if !(asker.is_recorded() || relevant) || (capture::depth() > 0 && !settings::nested_statements()) {
+    if !asker.leaves_record(relevant) {
         return Ok(0);
     }
+    let text = text();
     let (masked, revealed) = match kind {
         // COPY of a table does not go through the executor: what it touches is known from its name only.
         Kind::CopyOut(Some(relid)) if relevant => {
@@ -142,13 +144,7 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
     for relid in &relids {
         key.extend_from_slice(&relid.to_u32().to_le_bytes());
     }
-    for (mark, names) in [(1, &masked), (2, &revealed)] {
-        for name in names {
-            key.push(mark);
-            key.extend_from_slice(name.as_bytes());
-        }
-    }
-    let secrecy = if utility.carries_secret() { Secrecy::Withheld } else { Secrecy::Open };
+    write_fields(&mut key, &masked, &revealed);
     let (parameters, parameter_count) = build::parameters(&utility.parameters(), secrecy);
     let facts = Facts {
         at: asker.now,
