@@ -145,11 +145,11 @@ pub fn utility(statement: &Utility<'_>, kind: &Kind, fields: Fields<'_>) -> Shap
 /// Parameters as an event holds them, and their number. Trailing absent ones are dropped: a
 /// PL/pgSQL function offers all its variables to each of its statements.
 pub fn parameters(parameters: &Parameters<'_>, secrecy: Secrecy) -> (Vec<u8>, u16) {
-    let mut encoded = Vec::new();
     let (mut count, mut last, mut end) = (0u16, 0u16, 0);
     if parameters.count() == 0 {
-        return (encoded, 0);
+        return (Vec::new(), 0);
     }
+    let mut encoded = Vec::with_capacity(256);
     if secrecy != Secrecy::Open {
         codec::put_parameter(&mut encoded, Some(b"<withheld>"));
         return (encoded, 1);

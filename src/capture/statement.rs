@@ -156,7 +156,11 @@ pub fn utility_ended(number: u32, depth: Depth, rows: u64, outcome: Outcome, sql
 /// Closes what the end of the transaction leaves without an end of its own: cursors that a
 /// ROLLBACK closed, and everything of a session that was terminated.
 pub fn transaction_ended(ending: Ending) {
-    let open = FLIGHT.with_borrow_mut(|flight| std::mem::take(&mut flight.open));
+    // Most transactions leave nothing: then the list keeps its room for the next one.
+    let open = FLIGHT.with_borrow_mut(|flight| match flight.open.is_empty() {
+        true => Vec::new(),
+        false => std::mem::take(&mut flight.open),
+    });
     let (outcome, sqlstate) = match ending {
         Ending::Aborted if session::is_exiting() => (Outcome::Interrupted, *b"57P01"),
         _ => (Outcome::Ok, *b"00000"),

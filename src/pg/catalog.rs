@@ -271,6 +271,11 @@ pub fn names_generation() -> u64 {
     NAMES.get()
 }
 
+/// Whether this backend learns of changes of names and roles.
+pub(super) fn watches_names() -> bool {
+    NAMES.get() != 0
+}
+
 /// Starts to count changes of names in this backend.
 pub fn watch_names() {
     if NAMES.get() == 0 {
@@ -280,6 +285,8 @@ pub fn watch_names() {
             pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null());
             let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
             pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changed), pg_sys::Datum::null());
+            let roles = pg_sys::SysCacheIdentifier::AUTHOID as i32;
+            pg_sys::CacheRegisterSyscacheCallback(roles, Some(role_changed), pg_sys::Datum::null());
         }
     }
 }
@@ -290,6 +297,10 @@ unsafe extern "C-unwind" fn relation_changed(_argument: pg_sys::Datum, _relid: O
 
 unsafe extern "C-unwind" fn schema_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
     NAMES.set(NAMES.get() + 1);
+}
+
+unsafe extern "C-unwind" fn role_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    super::session::forget_superuser();
 }
 
 /// OID of the database `name`.

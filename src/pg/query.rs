@@ -224,6 +224,13 @@ impl<'a> Planned<'a> {
         }
     }
 
+    /// As [`Planned::calls_any`], for functions that did not come with the server. The planner lists
+    /// those, so that a change of one makes the plan invalid (setrefs.c: record_plan_function_dependency);
+    /// most plans have no such list, and nothing is searched.
+    pub fn calls_any_added(&self, functions: &[Oid]) -> bool {
+        !self.plan.invalItems.is_null() && self.calls_any(functions)
+    }
+
     /// Whether what it returns is computed by one of `functions`, at the top of its plan.
     pub fn calls_any(&self, functions: &[Oid]) -> bool {
         let mut search = Search { functions, found: false };

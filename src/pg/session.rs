@@ -2,6 +2,7 @@
 
 use super::raw;
 use pgrx::pg_sys::{self, Oid};
+use std::cell::Cell;
 use std::ffi::CStr;
 
 /// The time in microseconds since 2000-01-01 UTC (TimestampTz), read from the clock.
@@ -35,10 +36,30 @@ pub fn outer_user() -> Oid {
     raw::GetOuterUserId()
 }
 
-/// Whether `role` is a superuser.
+thread_local! {
+    /// The role last asked for, and whether it is a superuser.
+    static SUPERUSER: Cell<Option<(Oid, bool)>> = const { Cell::new(None) };
+}
+
+/// Whether `role` is a superuser. The last answer is remembered until a role changes: every
+/// statement asks, mostly for the same role.
 pub fn is_superuser(role: Oid) -> bool {
+    if let Some((known, superuser)) = SUPERUSER.get()
+        && known == role
+    {
+        return superuser;
+    }
     // SAFETY: takes any OID; looks it up in the system cache.
-    unsafe { pg_sys::superuser_arg(role) }
+    let superuser = unsafe { pg_sys::superuser_arg(role) };
+    if super::catalog::watches_names() {
+        SUPERUSER.set(Some((role, superuser)));
+    }
+    superuser
+}
+
+/// Some role has changed.
+pub(super) fn forget_superuser() {
+    SUPERUSER.set(None);
 }
 
 /// Name of `role`, or its number if it is gone.

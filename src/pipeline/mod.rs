@@ -82,11 +82,10 @@ fn analysed(query: &Analysed<'_>) -> Result<(), ErrorReport> {
     if !session::in_transaction() || installed().is_none() {
         return Ok(());
     }
-    let oracles = masking::oracle_functions().map_err(report)?;
-    if oracles.is_empty() || enrolled().map_err(report)?.is_none_or(|(_, mode)| mode < Mode::Identify) {
+    if enrolled().map_err(report)?.is_none_or(|(_, mode)| mode < Mode::Identify) {
         return Ok(());
     }
-    if query.calls_any(&oracles) {
+    if query.calls_any(&masking::oracle_functions().map_err(report)?) {
         let (asker, _) = Asker::find().map_err(report)?;
         return Err(refuse(&asker, MaskError::oracle(), &open_text(query.text()), || shape_of_query(query)));
     }
@@ -167,9 +166,9 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
         && planned.calls_any(&known.identifying);
     // What was planned without a person was found harmless then: see `planning`.
     let looks_up_types = asker.person.is_none() && planned.only_reads(&TYPE_CATALOGS);
-    let secrecy = if planned.calls_any(&known.presenting) {
+    let secrecy = if planned.calls_any_added(&known.presenting) {
         Secrecy::Identifies
-    } else if planned.calls_any(&known.confiding) {
+    } else if planned.calls_any_added(&known.confiding) {
         Secrecy::Withheld
     } else {
         Secrecy::Open
