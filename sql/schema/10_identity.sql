@@ -199,6 +199,9 @@ SELECT i.issuer,
                    'kid', k.key -> 'kid', 'kty', k.key -> 'kty', 'crv', k.key -> 'crv',
                    'alg', k.key -> 'alg', 'use', k.key -> 'use')) ORDER BY k.place)
         FROM pg_catalog.jsonb_array_elements(i.jwks -> 'keys') WITH ORDINALITY AS k (key, place)) AS keys,
+       -- of a shared secret not even this: it could be guessed by
+       CASE WHEN NOT pg_catalog.jsonb_path_exists(i.jwks, '$.keys[*].k')
+            THEN pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(i.jwks::text, 'UTF8')), 'hex') END AS jwks_sha256,
        i.user_claim,
        i.email_claim,
        i.groups_claim,
@@ -212,6 +215,7 @@ SELECT i.issuer,
 FROM custodian.issuer AS i;
 REVOKE ALL ON custodian.issuers FROM PUBLIC;
 COMMENT ON VIEW custodian.issuers IS 'Trusted issuers and their terms; keys by name and kind only';
+COMMENT ON COLUMN custodian.issuers.jwks_sha256 IS 'SHA-256 of the registered JWK Set as jsonb prints it, to see whether the published one differs; NULL with a shared secret';
 
 CREATE VIEW custodian.enrolled_roles WITH (security_barrier) AS
 SELECT e.role::oid AS role_oid,

@@ -8,6 +8,7 @@ use super::token::{Token, Verified};
 use super::{instant, session, store};
 use crate::event::{Note, Outcome};
 use crate::pg::{session as backend, shared};
+use crate::settings::{self, IdentityScope};
 use crate::trail;
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
@@ -16,13 +17,14 @@ use std::rc::Rc;
 const SHOWN: usize = 200;
 
 /// Verifies `token` and makes its person the one of this session; with `for_transaction`, until
-/// the end of the transaction.
+/// the end of the transaction. Where `pg_custodian.identity_scope` is `transaction`, all are.
 ///
 /// Whoever tries to identify ceases to be who he was, also if the attempt fails: the next user
 /// of a pooled connection must not go on as the last one. Each attempt is an `identity` event, written before
 /// this returns; if it cannot be written, the session has no person.
 pub fn identify(token: Option<Secret>, for_transaction: bool) -> Result<Rc<Person>, IdentityError> {
     shared::preloaded()?;
+    let for_transaction = for_transaction || settings::identity_scope() == IdentityScope::Transaction;
     let before = session::current();
     session::end();
     match admit(token.as_ref()) {

@@ -1,8 +1,9 @@
 //! Programs run by the tests, and as whom.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 pub struct Program(Command);
 
@@ -72,6 +73,12 @@ impl Program {
                 Finished { success: false, stdout: String::new(), stderr: format!("{:?}: {error}", self.0) }
             }
         }
+    }
+
+    /// Runs beside the test, which has to end it; what it says goes to a file.
+    pub fn start(&mut self, log: &Path) -> Child {
+        let log = File::create(log).unwrap();
+        self.0.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
     /// Runs to the end; panics with the program's own words if it fails.

@@ -88,6 +88,16 @@ impl Shop {
         said.stdout + &said.stderr
     }
 
+    /// Tells a program by its environment where the shop is, and the password of the shared login.
+    pub fn introduce<'a>(&self, program: &'a mut super::command::Program) -> &'a mut super::command::Program {
+        program
+            .env("PGHOST", "127.0.0.1")
+            .env("PGPORT", self.cluster.port().to_string())
+            .env("PGUSER", "readonly")
+            .env("PGDATABASE", "shop")
+            .env("PGPASSWORD", &self.password)
+    }
+
     pub fn trust(&self, admin: &mut Client, issuer: &Signer) {
         admin
             .execute(
