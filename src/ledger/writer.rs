@@ -321,4 +321,6 @@ pub fn resume(database: u32) {
         slot.set_state(WriterState::Wanted);
     }
     memory.wake_launcher();
+    // That the database takes connections again shows to the launcher after the commit only.
+    crate::pg::transaction::wake_launcher_at_end();
 }
