@@ -34,6 +34,7 @@ demo: ## what it does, in a minute, on a throwaway server
 bench: ## what it costs, beside no extension and pgaudit (ROUNDS=5 BENCH_SECONDS=4)
 	@scripts/install.sh $(firstword $(PG))
 	@PGC_ROUNDS=$(ROUNDS) PGC_SECONDS=$(BENCH_SECONDS) scripts/client.sh $(firstword $(PG)) bench --profile dev --bench cost
+	@PGC_ROUNDS=$(ROUNDS) scripts/client.sh $(firstword $(PG)) bench --bench identity
 
 crash: ## kill -9 under load, then compare the ledger with the clients (SECONDS=60)
 	@scripts/install.sh $(firstword $(PG))

@@ -6,6 +6,7 @@ mod tests {
     use crate::identity::algorithm::Algorithm;
     use crate::identity::enrolled::{self, Mode};
     use crate::identity::mint::{Signer, b64};
+    use crate::identity::revocation::{self, Ended};
     use crate::identity::{IdentityError, session};
     use pgrx::JsonB;
     use pgrx::prelude::*;
@@ -237,6 +238,179 @@ mod tests {
         assert!(matches!(session::check(crate::pg::session::now()), Err(IdentityError::Distrusted { .. })));
     }
 
+    fn revoked(issuer: &str, user_id: &str) -> Option<Ended> {
+        revocation::standing(issuer, user_id, Some("t-1"), Some(crate::pg::session::now())).unwrap()
+    }
+
+    #[pg_test]
+    fn revoking_a_person_ends_the_identity_and_refuses_new_ones() {
+        let signer = trusted();
+        let token = signer.token(&claims());
+        identify(&token);
+        let moment = crate::pg::session::now();
+        Spi::run("SELECT custodian.revoke_person('u-18', 'somebody else')").unwrap();
+        assert!(session::check(moment).unwrap().is_some());
+        Spi::run("SELECT custodian.revoke_person('u-17', 'left the company')").unwrap();
+        let error = session::check(moment).unwrap_err();
+        assert_eq!(error.to_string(), "person \"u-17\" has been revoked");
+        assert_eq!(&error.sqlstate(), b"28000");
+        assert!(error.hint().unwrap().contains("custodian_admin"));
+        assert!(session::check(moment).unwrap().is_none());
+        assert_eq!(refused(&token)[1], "person \"u-17\" has been revoked");
+        let fresh = signer.token(&claims_with("iat", json!(now() + 20)));
+        assert_eq!(refused(&fresh)[..2], ["28000", "person \"u-17\" has been revoked"]);
+    }
+
+    #[pg_test]
+    fn a_revocation_is_for_one_issuer_or_for_all_of_them() {
+        const OTHER: &str = "https://other.example/";
+        let signer = trusted();
+        let trust_other = || {
+            Spi::run_with_args(
+                "SELECT custodian.trust_issuer($1, $2, ARRAY['payments-db'])",
+                &[OTHER.into(), JsonB(signer.jwks()).into()],
+            )
+            .unwrap();
+        };
+        let run = |statement: &str| Spi::run_with_args(statement, &[ISSUER.into()]).unwrap();
+        run("SELECT custodian.revoke_person('u-17', 'mistaken identity', issuer => $1)");
+        assert_eq!(revoked(OTHER, "u-17"), Some(Ended::Distrusted));
+        trust_other();
+        assert_eq!((revoked(ISSUER, "u-17"), revoked(OTHER, "u-17")), (Some(Ended::PersonRevoked), None));
+        run("SELECT custodian.reinstate_person('u-17', 'sorry', issuer => $1)");
+        assert_eq!(revoked(ISSUER, "u-17"), Some(Ended::IssuedBefore));
+        // for all, those included that come later
+        run("SELECT custodian.distrust_issuer('https://other.example/') WHERE $1 <> ''");
+        Spi::run("SELECT custodian.revoke_person('u-17', 'left')").unwrap();
+        trust_other();
+        assert_eq!(revoked(ISSUER, "u-17"), Some(Ended::PersonRevoked));
+        assert_eq!(revoked(OTHER, "u-17"), Some(Ended::PersonRevoked));
+        // for one issuer alone it cannot be ended
+        let [state, message, hint] =
+            raised("SELECT custodian.reinstate_person('u-17', 'back', $1)", OTHER).unwrap();
+        assert_eq!(
+            (state.as_str(), message.as_str()),
+            ("55000", "person \"u-17\" is revoked for all issuers")
+        );
+        assert!(hint.contains("Leave the issuer out"));
+        Spi::run("SELECT custodian.reinstate_person('u-17', 'back')").unwrap();
+        assert_eq!(revoked(OTHER, "u-17"), Some(Ended::IssuedBefore));
+        let later = Some(crate::pg::session::now() + 120_000_000);
+        assert_eq!(revocation::standing(OTHER, "u-17", None, later).unwrap(), None);
+        assert_eq!(revocation::standing(OTHER, "u-17", None, None).unwrap(), Some(Ended::IssuedBefore));
+        let shown: Option<JsonB> = Spi::get_one(
+            "SELECT jsonb_agg(jsonb_build_array(issuer, user_id, token_id, in_force, reason, reinstated_for)
+                              ORDER BY issuer NULLS LAST) FROM custodian.revocations",
+        )
+        .unwrap();
+        let expected = json!([
+            [ISSUER, "u-17", null, false, "mistaken identity", "sorry"],
+            [null, "u-17", null, false, "left", "back"]
+        ]);
+        assert_eq!(shown.unwrap().0, expected);
+    }
+
+    #[pg_test]
+    fn revoking_again_moves_the_moment_and_never_back() {
+        trusted();
+        Spi::run("SELECT custodian.revoke_person('u-17', 'first')").unwrap();
+        Spi::run("UPDATE custodian.revocation SET revoked_at = '2020-01-01', reinstated_at = '2020-01-02'")
+            .unwrap();
+        assert_eq!(revoked(ISSUER, "u-17"), None);
+        Spi::run("SELECT custodian.revoke_person('u-17', 'second')").unwrap();
+        assert_eq!(revoked(ISSUER, "u-17"), Some(Ended::PersonRevoked));
+        Spi::run("UPDATE custodian.revocation SET revoked_at = 'infinity'").unwrap();
+        Spi::run("SELECT custodian.revoke_person('u-17', 'third')").unwrap();
+        Spi::run("SELECT custodian.reinstate_person('u-17', 'back')").unwrap();
+        let later = Some(crate::pg::session::now() + 1_000_000_000_000);
+        assert_eq!(revocation::standing(ISSUER, "u-17", None, later).unwrap(), Some(Ended::IssuedBefore));
+        let rows: Option<i64> = Spi::get_one("SELECT count(*) FROM custodian.revocation").unwrap();
+        assert_eq!(rows, Some(1));
+    }
+
+    #[pg_test]
+    fn a_revoked_token_is_refused_and_others_of_the_person_are_not() {
+        let signer = trusted();
+        identify(&signer.token(&claims()));
+        Spi::run_with_args("SELECT custodian.revoke_token($1, 't-1', 'lost')", &[ISSUER.into()]).unwrap();
+        let error = session::check(crate::pg::session::now()).unwrap_err();
+        assert_eq!(error.to_string(), "token of \"u-17\" has been revoked");
+        // once more says nothing new
+        Spi::run_with_args("SELECT custodian.revoke_token($1, 't-1')", &[ISSUER.into()]).unwrap();
+        assert_eq!(refused(&signer.token(&claims()))[1], "token of \"u-17\" has been revoked");
+        identify(&signer.token(&claims_with("jti", json!("t-2"))));
+        assert!(session::check(crate::pg::session::now()).unwrap().is_some());
+        let mut without_id = claims();
+        without_id.as_object_mut().unwrap().remove("jti");
+        identify(&signer.token(&without_id));
+        let kept: Option<String> = Spi::get_one("SELECT reason FROM custodian.revocations").unwrap();
+        assert_eq!(kept.as_deref(), Some("lost"));
+    }
+
+    #[pg_test]
+    fn what_cannot_be_revoked_is_refused() {
+        trusted();
+        for (state, statement) in [
+            ("22004", "SELECT custodian.revoke_person(NULL, 'why')"),
+            ("22004", "SELECT custodian.revoke_person('u-17', NULL)"),
+            ("22023", "SELECT custodian.revoke_person(' ', 'why')"),
+            ("22023", "SELECT custodian.revoke_person('u-17', ' ')"),
+            ("22023", "SELECT custodian.revoke_person('u-17', 'why', '')"),
+            ("42704", "SELECT custodian.revoke_person('u-17', 'why', 'https://evil.example/')"),
+            ("42704", "SELECT custodian.reinstate_person('u-17', 'why')"),
+            ("42704", "SELECT custodian.reinstate_person('u-17', 'why', 'https://evil.example/')"),
+            ("22004", "SELECT custodian.reinstate_person('u-17', NULL)"),
+            ("22004", "SELECT custodian.revoke_token(NULL, 't-1')"),
+            ("22004", "SELECT custodian.revoke_token('https://login.example.com/', NULL)"),
+            ("22023", "SELECT custodian.revoke_token('https://login.example.com/', '')"),
+            ("42704", "SELECT custodian.revoke_token('https://evil.example/', 't-1')"),
+        ] {
+            let [found, message, hint] = raised(statement, "").expect(statement);
+            assert_eq!(found, state, "{statement}: {message}");
+            assert!(state != "42704" || !hint.is_empty(), "{statement}: no hint");
+        }
+        let hint =
+            raised("SELECT custodian.revoke_person('u-17', 'why', $1)", "https://evil.example/").unwrap();
+        assert!(hint[2].contains("Without an issuer"), "{hint:?}");
+        let rows: Option<i64> = Spi::get_one("SELECT count(*) FROM custodian.revocations").unwrap();
+        assert_eq!(rows, Some(0));
+    }
+
+    #[pg_test]
+    fn a_row_of_a_revocation_that_makes_no_sense_cannot_be_written() {
+        for row in [
+            "(user_id) VALUES ('u-17')",
+            "(reason) VALUES ('why')",
+            "(user_id, token_id, reason) VALUES ('u-17', 't-1', 'why')",
+            "(token_id) VALUES ('t-1')",
+            "(issuer, token_id, reinstated_at) VALUES ('i', 't-1', now())",
+            "(user_id, reason, revoked_at) VALUES ('u-17', 'why', NULL)",
+        ] {
+            let raised = raised(&format!("INSERT INTO custodian.revocation {row}"), "");
+            assert!(raised.is_some_and(|[state, ..]| state == "23514" || state == "23502"), "{row}");
+        }
+    }
+
+    #[pg_test]
+    fn a_single_use_issuer_can_be_trusted_and_its_tokens_identify_once() {
+        let signer = Signer::new(Algorithm::Es256, Some("k1"));
+        Spi::run_with_args(
+            "SELECT custodian.trust_issuer($1, $2, ARRAY['payments-db'], single_use => true)",
+            &[ISSUER.into(), JsonB(signer.jwks()).into()],
+        )
+        .unwrap();
+        let jti = format!("{}-{}", crate::pg::session::pid(), crate::pg::session::now());
+        let token = signer.token(&claims_with("jti", json!(jti)));
+        identify(&token);
+        assert_eq!(user_id().as_deref(), Some("u-17"));
+        let [state, message, hint] = refused(&token);
+        assert_eq!((state.as_str(), message.as_str()), ("28000", "token of \"u-17\" has been used already"));
+        assert!(hint.contains("identify once"));
+        assert_eq!(user_id(), None);
+        // signed once more: the same words are the same token
+        assert_eq!(refused(&signer.token(&claims_with("jti", json!(jti))))[1], message);
+    }
+
     #[pg_test]
     fn after_a_rotation_only_the_new_keys_verify() {
         let old = trusted();
@@ -305,7 +479,6 @@ mod tests {
             ("22023", "'i', $1::jsonb, '{a}', leeway => '-1 second'"),
             ("22023", "'i', $1::jsonb, '{a}', leeway => '61 seconds'"),
             ("22023", "'i', $1::jsonb, '{a}', max_lifetime => '-1 hour'"),
-            ("0A000", "'i', $1::jsonb, '{a}', single_use => true"),
         ] {
             let raised = raised(&format!("SELECT custodian.trust_issuer({arguments})"), &jwks);
             assert_eq!(raised.expect(arguments)[0], state, "{arguments}");
@@ -427,7 +600,7 @@ mod tests {
          WHERE p.pronamespace = 'custodian'::regnamespace
            AND p.proname = ANY (ARRAY['set_identity', 'clear_identity', 'whoami', 'user_id', 'email', 'groups',
                 'has_group', 'claims', 'trust_issuer', 'rotate_keys', 'distrust_issuer', 'enroll', 'unenroll',
-                'announce_change'])
+                'revoke_person', 'reinstate_person', 'revoke_token', 'announce_change'])
            AND has_function_privilege('nobody_special', p.oid, 'EXECUTE')",
     )
     .unwrap();
@@ -436,10 +609,23 @@ mod tests {
         assert_eq!(open.unwrap(), expected);
         Spi::run("SET LOCAL ROLE nobody_special").unwrap();
         assert_eq!(raised("SELECT custodian.user_id()", ""), None);
-        for relation in ["issuer", "issuers", "enrolled_role", "enrolled_roles"] {
+        for relation in ["issuer", "issuers", "enrolled_role", "enrolled_roles", "revocation", "revocations"]
+        {
             let raised = raised(&format!("SELECT FROM custodian.{relation}"), "");
             assert_eq!(raised.expect(relation)[0], "42501", "{relation}");
         }
+        Spi::run("RESET ROLE").unwrap();
+        Spi::run("CREATE ROLE some_admin IN ROLE custodian_admin; DROP FUNCTION pg_temp.raised").unwrap();
+        Spi::run("SET LOCAL ROLE some_admin").unwrap();
+        for statement in [
+            "SELECT custodian.revoke_person('u-17', 'left')",
+            "SELECT custodian.reinstate_person('u-17', 'back')",
+            "SELECT custodian.revoke_token($1, 't-1')",
+            "SELECT FROM custodian.revocations",
+        ] {
+            assert_eq!(raised(statement, ISSUER), None, "{statement}");
+        }
+        assert_eq!(raised("SELECT FROM custodian.revocation", "").unwrap()[0], "42501");
         Spi::run("RESET ROLE").unwrap();
     }
 
@@ -452,7 +638,8 @@ mod tests {
              UNION ALL
              SELECT c.oid::regclass || '.' || a.attname, col_description(c.oid, a.attnum)
              FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-             WHERE c.oid IN ('custodian.issuer'::regclass, 'custodian.enrolled_role'::regclass, 'custodian.person'::regclass)
+             WHERE c.oid IN ('custodian.issuer'::regclass, 'custodian.enrolled_role'::regclass,
+                 'custodian.revocation'::regclass, 'custodian.person'::regclass)
              UNION ALL
              SELECT c.oid::regclass::text, obj_description(c.oid, 'pg_class')
              FROM pg_class AS c WHERE c.relnamespace = 'custodian'::regnamespace AND c.relkind IN ('r', 'v')

@@ -13,5 +13,5 @@ pub fn setup(_options: Vec<&str>) {}
 /// What the test server's configuration needs.
 #[must_use]
 pub fn postgresql_conf_options() -> Vec<&'static str> {
-    vec!["shared_preload_libraries = 'pg_custodian'"]
+    vec!["shared_preload_libraries = 'pg_custodian'", "pg_custodian.failure_delay = 0"]
 }

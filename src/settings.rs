@@ -5,6 +5,7 @@
 //! `docs/settings.md` lists them for administrators; a test keeps the two in step.
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use std::time::Duration;
 
 /// Whose statements are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -37,6 +38,9 @@ static MAINTENANCE: GucSetting<bool> = GucSetting::<bool>::new(false);
 // People who connect directly identify once. A pooler in transaction mode hands a session to
 // strangers between transactions: an administrator says so for the roles and databases concerned.
 static IDENTITY_SCOPE: GucSetting<IdentityScope> = GucSetting::<IdentityScope>::new(IdentityScope::Session);
+// Nobody notices a quarter of a second after a slip. Tokens cannot be guessed at any speed: what is slowed down
+// is whoever fills the record with attempts, or tries a list of stolen tokens.
+static FAILURE_DELAY: GucSetting<i32> = GucSetting::<i32>::new(250);
 
 /// Defines the settings; once, in `_PG_init`.
 pub fn define() {
@@ -74,6 +78,16 @@ pub fn define() {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_int_guc(
+        c"pg_custodian.failure_delay",
+        c"Sets how long a failed attempt to identify takes.",
+        c"Doubles with each further failure in the session, up to 5 s. 0 turns it off.",
+        &FAILURE_DELAY,
+        0,
+        5000,
+        GucContext::Sighup,
+        GucFlags::UNIT_MS,
+    );
 }
 
 /// Whose statements are recorded.
@@ -94,4 +108,9 @@ pub fn maintenance() -> bool {
 /// How long an identity lasts.
 pub fn identity_scope() -> IdentityScope {
     IDENTITY_SCOPE.get()
+}
+
+/// How long the first failed attempt to identify takes.
+pub fn failure_delay() -> Duration {
+    Duration::from_millis(u64::try_from(FAILURE_DELAY.get()).unwrap_or_default())
 }

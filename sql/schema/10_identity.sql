@@ -60,8 +60,38 @@ COMMENT ON COLUMN custodian.enrolled_role.ad_hoc IS 'Whether statements other th
 COMMENT ON COLUMN custodian.enrolled_role.enrolled_at IS 'When it was enrolled, or its mode last changed';
 COMMENT ON COLUMN custodian.enrolled_role.enrolled_by IS 'The session''s role that did so';
 
+-- No reference to custodian.issuer: who is revoked stays so when an issuer is distrusted and trusted again.
+CREATE TABLE custodian.revocation (
+    issuer text CHECK (issuer <> ''),
+    user_id text CHECK (user_id <> ''),
+    token_id text CHECK (token_id <> ''),
+    reason text,
+    revoked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    revoked_by text NOT NULL DEFAULT session_user,
+    reinstated_at timestamptz,
+    reinstated_by text,
+    reinstated_for text,
+    CHECK (num_nonnulls(user_id, token_id) = 1),
+    CHECK (token_id IS NULL OR (issuer IS NOT NULL AND reinstated_at IS NULL)),
+    CHECK (token_id IS NOT NULL OR reason IS NOT NULL)
+);
+CREATE UNIQUE INDEX revocation_person ON custodian.revocation ((coalesce(issuer, '')), user_id) WHERE user_id IS NOT NULL;
+CREATE UNIQUE INDEX revocation_token ON custodian.revocation (issuer, token_id) WHERE token_id IS NOT NULL;
+REVOKE ALL ON custodian.revocation FROM PUBLIC;
+COMMENT ON TABLE custodian.revocation IS 'People and tokens whose trust was taken back; written by custodian.revoke_person, reinstate_person, revoke_token, shown by custodian.revocations';
+COMMENT ON COLUMN custodian.revocation.issuer IS 'Who vouches for the person or token; NULL: whoever does';
+COMMENT ON COLUMN custodian.revocation.user_id IS 'The revoked person';
+COMMENT ON COLUMN custodian.revocation.token_id IS 'The "jti" of the revoked token';
+COMMENT ON COLUMN custodian.revocation.reason IS 'Why; not shown to the person';
+COMMENT ON COLUMN custodian.revocation.revoked_at IS 'When it was last revoked: tokens issued until then are never good again';
+COMMENT ON COLUMN custodian.revocation.revoked_by IS 'The session''s role that did so';
+COMMENT ON COLUMN custodian.revocation.reinstated_at IS 'Since when the person may come again with new tokens; NULL: not at all';
+COMMENT ON COLUMN custodian.revocation.reinstated_by IS 'The session''s role that did so';
+COMMENT ON COLUMN custodian.revocation.reinstated_for IS 'Why';
+
 SELECT pg_catalog.pg_extension_config_dump('custodian.issuer', '');
 SELECT pg_catalog.pg_extension_config_dump('custodian.enrolled_role', '');
+SELECT pg_catalog.pg_extension_config_dump('custodian.revocation', '');
 
 CREATE FUNCTION custodian.announce_change() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'announce_change_wrapper';
@@ -76,6 +106,10 @@ CREATE TRIGGER announce_change AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON c
     FOR EACH STATEMENT EXECUTE FUNCTION custodian.announce_change();
 ALTER TABLE custodian.enrolled_role ENABLE ALWAYS TRIGGER announce_change;
 COMMENT ON TRIGGER announce_change ON custodian.enrolled_role IS 'A row restored or edited by hand acts like one written by the functions';
+CREATE TRIGGER announce_change AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON custodian.revocation
+    FOR EACH STATEMENT EXECUTE FUNCTION custodian.announce_change();
+ALTER TABLE custodian.revocation ENABLE ALWAYS TRIGGER announce_change;
+COMMENT ON TRIGGER announce_change ON custodian.revocation IS 'A row restored or edited by hand acts like one written by the functions';
 
 -- ---------------------------------------------------------------------------------------------
 -- The person of a session
@@ -170,6 +204,21 @@ CREATE FUNCTION custodian.distrust_issuer(issuer text) RETURNS void
 REVOKE ALL ON FUNCTION custodian.distrust_issuer(text) FROM PUBLIC;
 COMMENT ON FUNCTION custodian.distrust_issuer(text) IS 'Ends the trust in an issuer, and the identity of everybody it vouched for';
 
+CREATE FUNCTION custodian.revoke_person(user_id text, reason text, issuer text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'revoke_person_wrapper';
+REVOKE ALL ON FUNCTION custodian.revoke_person(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION custodian.revoke_person(text, text, text) IS 'Refuses a person from the next statement on, whatever tokens say; without an issuer, for all of them';
+
+CREATE FUNCTION custodian.reinstate_person(user_id text, reason text, issuer text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'reinstate_person_wrapper';
+REVOKE ALL ON FUNCTION custodian.reinstate_person(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION custodian.reinstate_person(text, text, text) IS 'Lets a revoked person in again, with tokens issued since the revocation';
+
+CREATE FUNCTION custodian.revoke_token(issuer text, token_id text, reason text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'revoke_token_wrapper';
+REVOKE ALL ON FUNCTION custodian.revoke_token(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION custodian.revoke_token(text, text, text) IS 'Refuses the token with this "jti" from the next statement on, for good';
+
 CREATE FUNCTION custodian.enroll(
     role regrole,
     mode text,
@@ -216,6 +265,21 @@ FROM custodian.issuer AS i;
 REVOKE ALL ON custodian.issuers FROM PUBLIC;
 COMMENT ON VIEW custodian.issuers IS 'Trusted issuers and their terms; keys by name and kind only';
 COMMENT ON COLUMN custodian.issuers.jwks_sha256 IS 'SHA-256 of the registered JWK Set as jsonb prints it, to see whether the published one differs; NULL with a shared secret';
+
+CREATE VIEW custodian.revocations WITH (security_barrier) AS
+SELECT r.issuer,
+       r.user_id,
+       r.token_id,
+       r.reinstated_at IS NULL AS in_force,
+       r.reason,
+       r.revoked_at,
+       r.revoked_by,
+       r.reinstated_at,
+       r.reinstated_by,
+       r.reinstated_for
+FROM custodian.revocation AS r;
+REVOKE ALL ON custodian.revocations FROM PUBLIC;
+COMMENT ON VIEW custodian.revocations IS 'Revoked people and tokens, also those who were reinstated; an issuer of NULL stands for all of them';
 
 CREATE VIEW custodian.enrolled_roles WITH (security_barrier) AS
 SELECT e.role::oid AS role_oid,

@@ -42,7 +42,7 @@ CREATE INDEX ledger_at ON audit.ledger USING brin (at);
 COMMENT ON TABLE audit.ledger IS 'Everything that was recorded, append-only, each row chained to the one before by its hash; written by the ledger writer only';
 COMMENT ON COLUMN audit.ledger.seq IS 'Number of the row, from 1, without gaps';
 COMMENT ON COLUMN audit.ledger.at IS 'When the statement began or the event happened';
-COMMENT ON COLUMN audit.ledger.event IS 'statement, identity, grant, revoke, policy, enrollment, issuer, gap, ...';
+COMMENT ON COLUMN audit.ledger.event IS 'statement, identity, grant, revoke, policy, enrollment, issuer, revocation, gap, ...';
 COMMENT ON COLUMN audit.ledger.session IS 'The session, as log_line_prefix shows it for %c';
 COMMENT ON COLUMN audit.ledger.statement IS 'Number of the statement in its session';
 COMMENT ON COLUMN audit.ledger.parent IS 'Number of the statement that ran this one; NULL if the client sent it';

@@ -30,6 +30,9 @@ GRANT EXECUTE ON FUNCTION
     custodian.trust_issuer(text, jsonb, text[], text[], text, text, text, interval, interval, boolean),
     custodian.rotate_keys(text, jsonb),
     custodian.distrust_issuer(text),
+    custodian.revoke_person(text, text, text),
+    custodian.reinstate_person(text, text, text),
+    custodian.revoke_token(text, text, text),
     custodian.enroll(regrole, text, bigint, bigint, boolean),
     custodian.unenroll(regrole),
     access.grant_access(text, text[], text, interval, text, text, text, text, text),
@@ -38,7 +41,7 @@ GRANT EXECUTE ON FUNCTION
     mask.unprotect(regclass, name),
     mask.generate_view(regclass)
     TO custodian_admin;
-GRANT SELECT ON custodian.issuers, custodian.enrolled_roles, access.grants, mask.policies
+GRANT SELECT ON custodian.issuers, custodian.revocations, custodian.enrolled_roles, access.grants, mask.policies
     TO custodian_admin, custodian_auditor;
 
 -- Auditors: the trail, and its proof.

@@ -20,7 +20,7 @@ pub fn person(claims: &Claims, terms: &Terms, now: i64) -> Result<Person, Refusa
         return Err(Refusal::Issuer);
     }
     check_audience(claims, &terms.audience)?;
-    let expires = check_times(claims, terms, now)?;
+    let (issued, expires) = check_times(claims, terms, now)?;
     let user_id = path(claims, &terms.user_claim).ok_or_else(|| missing(&terms.user_claim))?;
     Ok(Person {
         issuer: terms.issuer.clone(),
@@ -29,6 +29,7 @@ pub fn person(claims: &Claims, terms: &Terms, now: i64) -> Result<Person, Refusa
         name: optional_label(claims, Some("name"))?,
         groups: groups(claims, terms.groups_claim.as_deref())?,
         token_id: optional_label(claims, Some("jti"))?,
+        issued_at: issued.map(instant::to_pg),
         expires_at: instant::to_pg(expires),
         claims: Value::Object(claims.clone()).to_string(),
     })
@@ -52,8 +53,8 @@ fn check_audience(claims: &Claims, ours: &[String]) -> Result<(), Refusal> {
     if matched { Ok(()) } else { Err(Refusal::Audience) }
 }
 
-/// Gives `exp`, microseconds since 1970.
-fn check_times(claims: &Claims, terms: &Terms, now: i64) -> Result<i64, Refusal> {
+/// Gives `iat` and `exp`, microseconds since 1970.
+fn check_times(claims: &Claims, terms: &Terms, now: i64) -> Result<(Option<i64>, i64), Refusal> {
     let expires = date(claims, "exp")?.ok_or_else(|| missing("exp"))?;
     if now >= expires {
         return Err(Refusal::Expired);
@@ -69,15 +70,17 @@ fn check_times(claims: &Claims, terms: &Terms, now: i64) -> Result<i64, Refusal>
     if expires.saturating_sub(issued.unwrap_or(now)) > terms.max_lifetime {
         return Err(Refusal::Lifetime);
     }
-    Ok(expires)
+    Ok((issued, expires))
 }
 
 /// An address the issuer itself calls unverified (OpenID Connect Core section 5.1) is left out:
 /// a record would name somebody by an address that is not his.
 fn email(claims: &Claims, terms: &Terms) -> Result<Option<String>, Refusal> {
     let address = optional_label(claims, terms.email_claim.as_deref())?;
+    // some providers write the boolean as text
+    let verified = |claim: &Value| claim == &Value::Bool(true) || claim == "true";
     let unverified = terms.email_claim.as_deref() == Some("email")
-        && claims.get("email_verified").is_some_and(|v| v == &Value::Bool(false));
+        && claims.get("email_verified").is_some_and(|claim| !verified(claim));
     Ok(if unverified { None } else { address })
 }
 

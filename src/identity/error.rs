@@ -5,6 +5,7 @@ use super::instant;
 use super::issuer::TermsFault;
 use super::jwks::JwksFault;
 use super::refusal::Refusal;
+use super::used_tokens::UsedTokensFault;
 use crate::error::{Report, ServerError};
 use crate::trail::TrailError;
 use pgrx::PgSqlErrorCode;
@@ -27,10 +28,23 @@ pub enum IdentityError {
     Expired { user_id: String, at: i64 },
     #[error("identity of \"{user_id}\" ended, its issuer \"{issuer}\" is no longer trusted")]
     Distrusted { user_id: String, issuer: String },
+    #[error("person \"{user_id}\" has been revoked")]
+    PersonRevoked { user_id: String },
+    #[error("token of \"{user_id}\" was issued before the person was revoked, and may not be used any more")]
+    IssuedBeforeRevocation { user_id: String },
+    #[error("token of \"{user_id}\" has been revoked")]
+    TokenRevoked { user_id: String },
+    #[error("token of \"{user_id}\" has been used already")]
+    TokenUsed { user_id: String },
+    /// Whether a token was used before cannot be told or not be written down.
+    #[error("could not tell whether the token was used already: {0}")]
+    UsedTokens(#[from] UsedTokensFault),
     #[error("cursor was opened by another person, or by nobody")]
     PersonChanged,
     #[error("argument \"{0}\" must not be null")]
     NullArgument(&'static str),
+    #[error("argument \"{0}\" must not be empty")]
+    EmptyArgument(&'static str),
     #[error("{0} must not contain null")]
     NullElement(&'static str),
     #[error(transparent)]
@@ -39,6 +53,13 @@ pub enum IdentityError {
     Jwks(#[from] JwksFault),
     #[error("issuer \"{0}\" is not trusted")]
     UnknownIssuer(String),
+    /// The same, where another way is to name no issuer.
+    #[error("issuer \"{0}\" is not trusted")]
+    RevokedOfUnknown(String),
+    #[error("person \"{0}\" is not revoked")]
+    NotRevoked(String),
+    #[error("person \"{0}\" is revoked for all issuers")]
+    RevokedEverywhere(String),
     #[error("unrecognized mode \"{0}\"")]
     UnknownMode(String),
     #[error("role with OID {0} does not exist")]
@@ -66,15 +87,28 @@ impl Report for IdentityError {
             | Self::UntrustedIssuer
             | Self::Expired { .. }
             | Self::Distrusted { .. }
+            | Self::PersonRevoked { .. }
+            | Self::IssuedBeforeRevocation { .. }
+            | Self::TokenRevoked { .. }
+            | Self::TokenUsed { .. }
             | Self::PersonChanged => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-            Self::BrokenIssuer(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::UsedTokens(UsedTokensFault::Busy(_)) => PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+            Self::UsedTokens(fault) if fault.is_full() => PgSqlErrorCode::ERRCODE_DISK_FULL,
+            Self::UsedTokens(_) => PgSqlErrorCode::ERRCODE_IO_ERROR,
+            Self::BrokenIssuer(_) | Self::RevokedEverywhere(_) => {
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
             Self::NullArgument(_) | Self::NullElement(_) => PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED,
-            Self::Terms(_) | Self::Jwks(_) | Self::UnknownMode(_) | Self::Superuser(_) => {
-                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
-            }
-            Self::UnknownIssuer(_) | Self::UnknownRole(_) | Self::NotEnrolled(_) => {
-                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT
-            }
+            Self::Terms(_)
+            | Self::Jwks(_)
+            | Self::EmptyArgument(_)
+            | Self::UnknownMode(_)
+            | Self::Superuser(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::UnknownIssuer(_)
+            | Self::RevokedOfUnknown(_)
+            | Self::NotRevoked(_)
+            | Self::UnknownRole(_)
+            | Self::NotEnrolled(_) => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
             Self::NotYet(_) => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
         }
     }
@@ -105,15 +139,50 @@ impl Report for IdentityError {
             Self::Distrusted { .. } => {
                 "Get a token from a trusted issuer and call custodian.set_identity(token).".into()
             }
+            Self::PersonRevoked { .. } => {
+                "Ask a member of the role custodian_admin, who can call custodian.reinstate_person(user_id, reason).".into()
+            }
+            Self::IssuedBeforeRevocation { .. } => {
+                "Get a new token and call custodian.set_identity(token); one issued within the first minute after the revocation may still count as an old one."
+                    .into()
+            }
+            Self::TokenRevoked { .. } => {
+                "Get a new token and call custodian.set_identity(token); if in doubt why, ask a member of the role custodian_admin.".into()
+            }
+            Self::TokenUsed { .. } => {
+                "Tokens of this issuer identify once: get a new one for each call of custodian.set_identity(token). If you have not used it, somebody else has: tell a member of the role custodian_admin."
+                    .into()
+            }
+            Self::UsedTokens(UsedTokensFault::Busy(_)) => "Try again.".into(),
+            Self::UsedTokens(UsedTokensFault::Damaged(_)) => {
+                "Only tokens of single-use issuers are refused. Remove the file when all of their tokens that were issued so far have expired."
+                    .into()
+            }
+            Self::UsedTokens(fault) if fault.is_full() => {
+                "Free space on the file system that holds the directory \"pg_custodian\" of the data directory.".into()
+            }
+            Self::UsedTokens(_) => "See the directory \"pg_custodian\" of the data directory.".into(),
             Self::PersonChanged => "Run the statement again.".into(),
             Self::NullArgument("token") => {
                 "Call custodian.set_identity(token) with a signed token, or custodian.clear_identity() to be nobody."
                     .into()
             }
-            Self::NullArgument(_) | Self::NullElement(_) => return None,
+            Self::EmptyArgument("reason") => "Say in a few words why.".into(),
+            Self::EmptyArgument("user_id") => {
+                "Pass the person's user_id as custodian.whoami() and audit.statements show it.".into()
+            }
+            Self::NullArgument(_) | Self::EmptyArgument(_) | Self::NullElement(_) => return None,
             Self::Terms(fault) => fault.hint(),
             Self::Jwks(fault) => fault.hint(),
             Self::UnknownIssuer(_) => "Trusted issuers are in custodian.issuers.".into(),
+            Self::RevokedOfUnknown(_) => {
+                "Trusted issuers are in custodian.issuers. Without an issuer the person is revoked for all of them, and for those trusted later."
+                    .into()
+            }
+            Self::NotRevoked(_) => "Revocations are in custodian.revocations.".into(),
+            Self::RevokedEverywhere(_) => {
+                "Leave the issuer out to end the revocation: custodian.reinstate_person(user_id, reason).".into()
+            }
             Self::UnknownMode(_) => format!("Modes are {}.", Mode::ALL.map(Mode::name).join(", ")),
             Self::UnknownRole(_) => return None,
             Self::Superuser(_) => "Enrol the role that people share, without the attribute SUPERUSER.".into(),
@@ -136,6 +205,10 @@ impl IdentityError {
             Self::Refused(refusal) => refusal.reason(),
             Self::UntrustedIssuer | Self::BrokenIssuer(_) | Self::Distrusted { .. } => "issuer",
             Self::Expired { .. } => "expired",
+            Self::PersonRevoked { .. } | Self::IssuedBeforeRevocation { .. } | Self::TokenRevoked { .. } => {
+                "revoked"
+            }
+            Self::TokenUsed { .. } => "used",
             Self::NullArgument(_) => "missing",
             _ => "failed",
         }

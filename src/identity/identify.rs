@@ -5,30 +5,36 @@ use super::error::IdentityError;
 use super::person::Person;
 use super::secret::Secret;
 use super::token::{Token, Verified};
-use super::{instant, session, store};
+use super::{delay, instant, revocation, session, store, used_tokens};
 use crate::event::{Note, Outcome};
 use crate::pg::{session as backend, shared};
 use crate::settings::{self, IdentityScope};
 use crate::trail;
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 /// Longest claim of a refused token that is recorded, in characters.
 const SHOWN: usize = 200;
+/// Between two tries to lock the file of used tokens, which takes a write to disk to come free.
+const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
 /// Verifies `token` and makes its person the one of this session; with `for_transaction`, until
 /// the end of the transaction. Where `pg_custodian.identity_scope` is `transaction`, all are.
 ///
 /// Whoever tries to identify ceases to be who he was, also if the attempt fails: the next user
 /// of a pooled connection must not go on as the last one. Each attempt is an `identity` event, written before
-/// this returns; if it cannot be written, the session has no person.
+/// this returns; if it cannot be written, the session has no person. A failed attempt is answered late
+/// (see [`delay`]), and is recorded before that.
 pub fn identify(token: Option<Secret>, for_transaction: bool) -> Result<Rc<Person>, IdentityError> {
     shared::preloaded()?;
     let for_transaction = for_transaction || settings::identity_scope() == IdentityScope::Transaction;
     let before = session::current();
     session::end();
+    let began = delay::begin();
     match admit(token.as_ref()) {
         Ok((person, verified)) => {
+            delay::succeeded();
             let person = Rc::new(person);
             session::begin(person.clone(), for_transaction);
             record_success(&person, &verified, for_transaction, before.as_deref())
@@ -38,6 +44,7 @@ pub fn identify(token: Option<Secret>, for_transaction: bool) -> Result<Rc<Perso
         Err(error) => {
             record_failure(&error, token.as_ref(), before.as_deref())?;
             session::close_cursors();
+            delay::failed(began);
             Err(error)
         }
     }
@@ -59,7 +66,23 @@ fn admit(token: Option<&Secret>) -> Result<(Person, Verified), IdentityError> {
     let issuer = store::issuer(token.claimed_issuer()?)?.ok_or(IdentityError::UntrustedIssuer)?;
     let verified = token.verify(&issuer.keys, &issuer.terms.algorithms)?;
     let person = claims::person(token.payload(), &issuer.terms, instant::from_pg(backend::now()))?;
+    let Person { issuer: name, user_id, token_id, issued_at, .. } = &person;
+    if let Some(ended) = revocation::standing(name, user_id, token_id.as_deref(), *issued_at)? {
+        return Err(ended.of(name, user_id));
+    }
+    // the last check: a token that another one refuses is not used up by it
+    if issuer.terms.single_use && !claim(&token, &person)? {
+        return Err(IdentityError::TokenUsed { user_id: person.user_id });
+    }
     Ok((person, verified))
+}
+
+/// Uses up a token that identifies once; false if it was used already.
+fn claim(token: &Token<'_>, person: &Person) -> Result<bool, IdentityError> {
+    let key = used_tokens::key(&person.issuer, token.signed());
+    let (expires, now) = (instant::from_pg(person.expires_at), instant::from_pg(backend::now()));
+    let pause = || backend::sleep_until(Instant::now() + BETWEEN_TRIES);
+    Ok(used_tokens::claim(&trail::directory(), &key, expires, now, pause)?)
 }
 
 fn record_success(

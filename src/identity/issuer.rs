@@ -5,7 +5,7 @@ use super::jwks::{JwksFault, KeySet};
 use serde_json::Value;
 
 /// Longest difference between two clocks that is forgiven, in microseconds: 60 s.
-const MAX_LEEWAY: i64 = 60_000_000;
+pub const MAX_LEEWAY: i64 = 60_000_000;
 /// Longest name of an issuer or a claim, in bytes.
 const MAX_NAME: usize = 1024;
 

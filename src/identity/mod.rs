@@ -1,7 +1,7 @@
 //! Who is at the other end of the session: people, from tokens that trusted issuers signed.
 //!
 //! Promises: a session has a person only after a token passed every check of [`token`] and
-//! [`claims`], and only until that token's `exp`. The person lives in this backend's memory and
+//! [`claims`], and only until that token's `exp` or a [`revocation`]. The person lives in this backend's memory and
 //! nowhere a statement could write: it is no setting, and no ROLLBACK brings it back. Every attempt is
 //! recorded before its outcome is known to the client. The text of a token is in no message and no event.
 //!
@@ -11,6 +11,7 @@
 pub mod algorithm;
 mod changes;
 pub mod claims;
+mod delay;
 pub mod enrolled;
 mod error;
 pub mod identify;
@@ -24,11 +25,14 @@ pub mod mint;
 mod person;
 pub mod refusal;
 mod registry;
+pub mod revocation;
+mod revocation_store;
 pub mod secret;
 pub mod session;
 mod sql;
 mod store;
 pub mod token;
+mod used_tokens;
 
 #[cfg(test)]
 mod tests;

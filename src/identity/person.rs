@@ -13,6 +13,8 @@ pub struct Person {
     pub groups: Vec<String>,
     /// `jti`.
     pub token_id: Option<String>,
+    /// `iat`, as `expires_at`: what a revocation is compared with.
+    pub issued_at: Option<i64>,
     /// `exp`, microseconds since 2000-01-01 UTC (PostgreSQL's TimestampTz). From this instant on
     /// the person is nobody.
     pub expires_at: i64,

@@ -4,7 +4,7 @@
 
 use super::algorithm::{Algorithm, names_of_all};
 use super::json::JsonFault;
-use super::token::MAX_BYTES;
+use super::token::{MAX_BYTES, TYPES};
 
 /// A part of a compact JWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub enum Refusal {
     Critical,
     #[error("\"{0}\" in the header of the token is not text")]
     HeaderType(&'static str),
+    #[error("token is made for something else than to say who somebody is (\"typ\")")]
+    Type,
     #[error("token is signed with a key its issuer is not registered with")]
     UnknownKey,
     #[error("key that the token names cannot verify {0}")]
@@ -88,7 +90,7 @@ impl Refusal {
             Self::Encrypted => "encrypted",
             Self::AlgorithmMissing | Self::Unsigned => "unsigned",
             Self::AlgorithmUnknown | Self::AlgorithmNotAllowed(_) => "algorithm",
-            Self::Critical | Self::HeaderType(_) => "header",
+            Self::Critical | Self::HeaderType(_) | Self::Type => "header",
             Self::UnknownKey | Self::KeyUnfit(_) | Self::NoKey(_) | Self::Ambiguous { .. } => "key",
             Self::Signature => "signature",
             Self::ClaimMissing(_) | Self::ClaimType { .. } => "claim",
@@ -117,6 +119,9 @@ impl Refusal {
             }
             Self::Critical | Self::HeaderType(_) => {
                 "Ask the issuer for a token without extensions in its header.".into()
+            }
+            Self::Type => {
+                format!("Ask the issuer for an ID token or an access token; types accepted are {}.", TYPES.join(", "))
             }
             Self::UnknownKey | Self::NoKey(_) => {
                 "If the issuer has changed its keys, an administrator registers them with custodian.rotate_keys(issuer, jwks)."

@@ -31,9 +31,6 @@ pub fn trust(asked: Asked) -> Result<Vec<String>, IdentityError> {
     let jwks = present(asked.jwks.clone(), "jwks")?;
     let terms = asked.terms()?;
     terms.check()?;
-    if terms.single_use {
-        return Err(IdentityError::NotYet("single_use"));
-    }
     let issuer = terms.with_keys(&jwks)?;
     spi::as_owner(|client| store::save(client, &issuer.terms, &jwks))?;
     changes::announce();

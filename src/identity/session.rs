@@ -1,12 +1,13 @@
 //! The person of this session.
 //!
 //! Promises: what is here was put here by [`super::identify`] and is gone at the token's `exp`,
-//! when its issuer is distrusted, at [`clear`] and, if it was for one transaction, at that one's end.
+//! when it is revoked or its issuer distrusted, at [`clear`] and, if it was for one transaction, at
+//! that one's end.
 //! Nothing here is transactional: ROLLBACK brings nobody back.
 
 use super::error::IdentityError;
 use super::person::Person;
-use super::{changes, store};
+use super::{changes, revocation};
 use crate::event::PersonTag;
 use crate::pg::{session as backend, shared};
 use crate::trail;
@@ -18,7 +19,7 @@ struct State {
     person: Option<Rc<Person>>,
     for_transaction: bool,
     serial: u64,
-    /// The generation of the configuration under which the issuer was found trusted.
+    /// The generation of the configuration under which nothing was found to have ended the identity.
     checked_in: Option<u64>,
     /// Cursors may be open that were opened for this person.
     cursors_of: Option<Rc<Person>>,
@@ -46,8 +47,8 @@ pub fn serial() -> u64 {
 
 /// The person for a statement that begins at `now` (microseconds since 2000).
 ///
-/// Costs a comparison and the read of a shared counter; only when that moved, a look at the
-/// issuers. Errs, with the person gone, if the identity has ended: the statement that would have
+/// Costs a comparison and the read of a shared counter; only when that moved, a look at issuers
+/// and revocations. Errs, with the person gone, if the identity has ended: the statement that would have
 /// run under it must not run as nobody's. A statement that does nothing but identify may go on.
 pub fn check(now: i64) -> Result<Option<Rc<Person>>, IdentityError> {
     let Some(person) = current() else { return Ok(None) };
@@ -61,10 +62,10 @@ pub fn check(now: i64) -> Result<Option<Rc<Person>>, IdentityError> {
     if (checked && !changes::pending()) || !backend::in_transaction() {
         return Ok(Some(person));
     }
-    if !store::is_trusted(&person.issuer)? {
+    let Person { issuer, user_id, token_id, issued_at, .. } = &*person;
+    if let Some(ended) = revocation::standing(issuer, user_id, token_id.as_deref(), *issued_at)? {
         end();
-        let (user_id, issuer) = (person.user_id.clone(), person.issuer.clone());
-        return Err(IdentityError::Distrusted { user_id, issuer });
+        return Err(ended.of(issuer, user_id));
     }
     STATE.with_borrow_mut(|state| state.checked_in = (!changes::pending()).then_some(generation));
     Ok(Some(person))

@@ -2,7 +2,7 @@
 
 use super::person::Person;
 use super::secret::Secret;
-use super::{changes, enrolled, identify, registry, session};
+use super::{changes, enrolled, identify, registry, revocation, session};
 use crate::error::report;
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::heap_tuple::PgHeapTuple;
@@ -109,6 +109,40 @@ fn rotate_keys(issuer: Option<String>, jwks: Option<JsonB>) -> Result<(), ErrorR
 #[pg_extern(sql = false)]
 fn distrust_issuer(issuer: Option<String>) -> Result<(), ErrorReport> {
     registry::distrust(issuer).map_err(report)
+}
+
+/// `custodian.revoke_person`
+#[pg_extern(sql = false)]
+fn revoke_person(
+    user_id: Option<String>,
+    reason: Option<String>,
+    issuer: Option<String>,
+) -> Result<(), ErrorReport> {
+    let asked = revocation::Asked { user_id, reason, issuer };
+    if let Some(told) = revocation::revoke(asked).map_err(report)? {
+        pgrx::notice!("{told}");
+    }
+    Ok(())
+}
+
+/// `custodian.reinstate_person`
+#[pg_extern(sql = false)]
+fn reinstate_person(
+    user_id: Option<String>,
+    reason: Option<String>,
+    issuer: Option<String>,
+) -> Result<(), ErrorReport> {
+    revocation::reinstate(revocation::Asked { user_id, reason, issuer }).map_err(report)
+}
+
+/// `custodian.revoke_token`
+#[pg_extern(sql = false)]
+fn revoke_token(
+    issuer: Option<String>,
+    token_id: Option<String>,
+    reason: Option<String>,
+) -> Result<(), ErrorReport> {
+    revocation::revoke_token(issuer, token_id, reason).map_err(report)
 }
 
 /// `custodian.enroll`

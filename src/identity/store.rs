@@ -58,15 +58,6 @@ fn read(name: &str) -> Result<Option<(Terms, String)>, IdentityError> {
     })
 }
 
-/// Whether `issuer` is trusted now. Reads the table without SQL, so that hooks can ask.
-pub fn is_trusted(issuer: &str) -> Result<bool, ServerError> {
-    let mut trusted = false;
-    catalog::rows("custodian", "issuer", &["issuer"], |row| {
-        trusted |= row.text(0).is_some_and(|name| name == issuer);
-    })?;
-    Ok(trusted)
-}
-
 /// Writes an issuer, over the one of that name if there is one.
 pub fn save(client: &mut SpiClient<'_>, terms: &Terms, jwks: &Value) -> Result<(), IdentityError> {
     let algorithms: Vec<String> = terms.algorithms.iter().map(|a| a.name().to_owned()).collect();

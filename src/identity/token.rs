@@ -17,6 +17,10 @@ use serde_json::{Map, Value};
 
 /// Longest token accepted, in bytes. Real ones are 0.5 to 4 KiB.
 pub const MAX_BYTES: usize = 16 * 1024;
+/// Values of `typ` that a token which names a person may have, if it has one: RFC 7519 section 5.1,
+/// RFC 9068 section 2.1, and the general one of RFC 7515. What is made for something else (a logout
+/// token, a proof of possession, an event) is signed by the same key and often for the same audience.
+pub const TYPES: [&str; 3] = ["JWT", "at+jwt", "JOSE"];
 
 /// A token that is well formed. Nothing in it may be believed before [`Token::verify`].
 pub struct Token<'a> {
@@ -55,6 +59,11 @@ impl<'a> Token<'a> {
         &self.payload
     }
 
+    /// What the signature is over: header and claims as they were sent.
+    pub fn signed(&self) -> &'a str {
+        self.signed
+    }
+
     /// `kid` of the header, unverified.
     pub fn key_id(&self) -> Option<&str> {
         self.header.get("kid").and_then(Value::as_str)
@@ -80,6 +89,9 @@ impl<'a> Token<'a> {
                 return Err(Refusal::HeaderType(name));
             }
         }
+        if self.header.get("typ").and_then(Value::as_str).is_some_and(|typ| !is_for_people(typ)) {
+            return Err(Refusal::Type);
+        }
         let algorithm = self.algorithm()?;
         if !allowed.contains(&algorithm) {
             return Err(Refusal::AlgorithmNotAllowed(algorithm));
@@ -99,6 +111,15 @@ impl<'a> Token<'a> {
             Some(_) => Err(Refusal::HeaderType("alg")),
         }
     }
+}
+
+/// RFC 7515 section 4.1.9: a media type, in any case, of which "application/" may be left out.
+fn is_for_people(typ: &str) -> bool {
+    let short = match typ.split_at_checked("application/".len()) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest,
+        _ => typ,
+    };
+    TYPES.iter().any(|known| known.eq_ignore_ascii_case(short))
 }
 
 fn three_parts(text: &str) -> Result<(&str, &str, &str), Refusal> {

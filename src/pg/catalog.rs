@@ -40,6 +40,12 @@ impl Row<'_> {
         self.get(column)
     }
 
+    /// An interval column in microseconds, a month as thirty days.
+    pub fn interval(&self, column: usize) -> Option<i64> {
+        let interval: pgrx::datum::Interval = self.get(column)?;
+        Some(i64::try_from(interval.as_micros()).unwrap_or(i64::MAX))
+    }
+
     /// A smallint column.
     pub fn smallint(&self, column: usize) -> Option<i16> {
         self.get(column)

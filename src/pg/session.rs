@@ -4,6 +4,7 @@ use super::raw;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::Cell;
 use std::ffi::CStr;
+use std::time::Instant;
 
 /// The time in microseconds since 2000-01-01 UTC (TimestampTz), read from the clock.
 pub fn now() -> i64 {
@@ -150,6 +151,26 @@ pub fn in_recovery() -> bool {
 pub fn close_cursors() {
     // SAFETY: what DISCARD ALL and CLOSE ALL do (portalcmds.c); active portals are skipped.
     unsafe { pg_sys::PortalHashTableDeleteAll() }
+}
+
+/// Sleeps until `until`, holding nothing; a request to cancel or to terminate is an ERROR here, as
+/// in pg_sleep.
+pub fn sleep_until(until: Instant) {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        // a millisecond more rather than a busy loop at the end
+        let milliseconds = i64::try_from(left.as_millis()).unwrap_or(i64::MAX).saturating_add(1);
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+        // SAFETY: the process's own latch, in a statement of its own.
+        unsafe {
+            pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, milliseconds as _, pg_sys::PG_WAIT_EXTENSION);
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+            pg_sys::check_for_interrupts!();
+        }
+    }
 }
 
 /// Cuts `text` to at most `limit` bytes without cutting a character in two.

@@ -8,6 +8,8 @@ use super::super::refusal::{Refusal, Segment};
 use super::super::secret::Secret;
 use super::super::token::{MAX_BYTES, Token};
 use super::{ISSUER, claims, issuer_of, terms, verify};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 fn with_header(signer: &Signer, header: &str) -> Result<(), Refusal> {
@@ -19,9 +21,22 @@ fn a_public_key_is_no_hmac_secret() {
     let rsa = Signer::new(Algorithm::Rs256, Some("k1"));
     let issuer = issuer_of(&rsa);
     let public_jwk = rsa.jwk().to_string();
-    for secret in
-        [rsa.public_bytes(), public_jwk.into_bytes(), rsa.jwk()["n"].as_str().unwrap().as_bytes().to_vec()]
-    {
+    // as files of such keys have it
+    let lines: Vec<_> =
+        STANDARD.encode(rsa.public_bytes()).into_bytes().chunks(64).map(<[u8]>::to_vec).collect();
+    let pem = [
+        b"-----BEGIN RSA PUBLIC KEY-----".to_vec(),
+        lines.join(&b'\n'),
+        b"-----END RSA PUBLIC KEY-----\n".to_vec(),
+    ]
+    .join(&b'\n');
+    for secret in [
+        rsa.public_bytes(),
+        pem,
+        public_jwk.into_bytes(),
+        rsa.jwk()["n"].as_str().unwrap().as_bytes().to_vec(),
+        Vec::new(),
+    ] {
         let signed = format!("{}.{}", b64(r#"{"alg":"HS256","kid":"k1"}"#), b64(claims().to_string()));
         let forged = format!("{signed}.{}", b64(hmac_sha256(&secret, signed.as_bytes())));
         assert_eq!(verify(&forged, &issuer), Err(Refusal::AlgorithmNotAllowed(Algorithm::Hs256)));
@@ -35,11 +50,21 @@ fn a_public_key_is_no_hmac_secret() {
 fn none_is_refused_in_every_spelling_and_with_any_signature() {
     let signer = Signer::new(Algorithm::Es256, Some("k1"));
     let issuer = issuer_of(&signer);
-    for name in ["none", "None", "NONE", "nOnE"] {
+    // every spelling of four letters in upper or lower case
+    let spellings = (0..16_u8).map(|upper| {
+        let letter =
+            |(place, c): (usize, char)| if upper >> place & 1 == 1 { c.to_ascii_uppercase() } else { c };
+        "none".chars().enumerate().map(letter).collect::<String>()
+    });
+    for name in spellings {
         let header = format!(r#"{{"alg":"{name}","kid":"k1"}}"#);
         assert_eq!(with_header(&signer, &header), Err(Refusal::Unsigned));
         let unsigned = format!("{}.{}.", b64(&header), b64(claims().to_string()));
         assert_eq!(verify(&unsigned, &issuer), Err(Refusal::Unsigned));
+    }
+    for name in ["none ", " none", "non", "nonee", "no\u{0337}ne", "null", "NaN"] {
+        let header = json!({"alg": name, "kid": "k1"}).to_string();
+        assert_eq!(with_header(&signer, &header), Err(Refusal::AlgorithmUnknown), "{name}");
     }
     let cut = signer.token(&claims());
     let cut = &cut[..=cut.rfind('.').unwrap()];
@@ -149,13 +174,24 @@ fn a_critical_extension_is_refused() {
 }
 
 #[test]
-fn any_type_is_tolerated_in_the_header() {
+fn a_token_made_for_something_else_is_refused() {
     let signer = Signer::new(Algorithm::Es256, Some("k1"));
-    for typ in ["JWT", "at+jwt", "application/jwt", "jwt"] {
-        assert_eq!(
-            with_header(&signer, &json!({"alg": "ES256", "kid": "k1", "typ": typ}).to_string()),
-            Ok(())
-        );
+    let of = |typ: &str| json!({"alg": "ES256", "kid": "k1", "typ": typ}).to_string();
+    for typ in ["JWT", "jwt", "at+jwt", "AT+JWT", "application/jwt", "Application/at+jwt", "JOSE"] {
+        assert_eq!(with_header(&signer, &of(typ)), Ok(()), "{typ}");
+    }
+    assert_eq!(with_header(&signer, r#"{"alg":"ES256","kid":"k1"}"#), Ok(()));
+    for typ in [
+        "logout+jwt",
+        "dpop+jwt",
+        "secevent+jwt",
+        "application/logout+jwt",
+        "text/jwt",
+        "",
+        " JWT",
+        "éééééééJWT",
+    ] {
+        assert_eq!(with_header(&signer, &of(typ)), Err(Refusal::Type), "{typ}");
     }
     assert_eq!(
         with_header(&signer, r#"{"alg":"ES256","kid":"k1","typ":7}"#),
@@ -246,6 +282,23 @@ fn another_issuers_token_is_refused() {
         assert_eq!(verify(&token, &issuer_of(&ours)), Err(Refusal::Issuer), "{name}");
         assert_ne!(name, ISSUER);
     }
+}
+
+/// The keys are looked up by `iss`: another issuer's `kid` opens nothing, nor does a key of his under our `kid`.
+#[test]
+fn the_key_of_another_trusted_issuer_is_not_found() {
+    let (ours, theirs) =
+        (Signer::new(Algorithm::Es256, Some("ours")), Signer::new(Algorithm::Es256, Some("theirs")));
+    let mut other = terms();
+    other.issuer = "https://other.example/".into();
+    let (us, them) = (issuer_of(&ours), other.with_keys(&theirs.jwks()).unwrap());
+    let foreign = super::claims_with("iss", "https://other.example/".into());
+    assert!(verify(&theirs.token(&foreign), &them).is_ok());
+    // he names us, and signs with what is his
+    assert_eq!(verify(&theirs.token(&claims()), &us), Err(Refusal::UnknownKey));
+    let our_kid = r#"{"alg":"ES256","kid":"ours"}"#;
+    assert_eq!(verify(&theirs.token_of(our_kid, &claims().to_string()), &us), Err(Refusal::Signature));
+    assert_eq!(verify(&theirs.token_of(our_kid, &foreign.to_string()), &them), Err(Refusal::UnknownKey));
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn a_good_token_names_the_person() {
     assert_eq!(person.groups, ["support", "oncall"]);
     assert_eq!(person.token_id.as_deref(), Some("t-1"));
     assert_eq!(instant::from_pg(person.expires_at), (NOW + 3600) * 1_000_000);
+    assert_eq!(person.issued_at.map(instant::from_pg), Some((NOW - 60) * 1_000_000));
     assert_eq!(serde_json::from_str::<Value>(&person.claims).unwrap(), claims());
 }
 
@@ -100,7 +101,7 @@ fn a_token_must_not_live_longer_than_allowed() {
     assert_eq!(person_under(&hour, &claims()), Err(Refusal::Lifetime));
     assert!(person_under(&hour, &claims_with("iat", json!(NOW))).is_ok());
     // without iat its life is counted from now
-    assert!(person_under(&hour, &claims_without("iat")).is_ok());
+    assert_eq!(person_under(&hour, &claims_without("iat")).unwrap().issued_at, None);
     let mut later = claims_without("iat");
     later["exp"] = json!(NOW + 3601);
     assert_eq!(person_under(&hour, &later), Err(Refusal::Lifetime));
@@ -156,8 +157,14 @@ fn groups_are_text_and_never_guessed() {
 
 #[test]
 fn an_unverified_address_is_not_taken() {
-    assert_eq!(person(&claims_with("email_verified", json!(false))).unwrap().email, None);
-    assert!(person(&claims_with("email_verified", json!(true))).unwrap().email.is_some());
+    for unverified in [json!(false), json!("false"), json!(null), json!(0), json!(1), json!("yes"), json!([])]
+    {
+        let email = person(&claims_with("email_verified", unverified.clone())).unwrap().email;
+        assert_eq!(email, None, "{unverified}");
+    }
+    for verified in [json!(true), json!("true")] {
+        assert!(person(&claims_with("email_verified", verified)).unwrap().email.is_some());
+    }
     assert_eq!(person(&claims_with("email", json!(""))).unwrap().email, None);
     assert!(wrong_type(person(&claims_with("email", json!(["a@b"]))), "email"));
 }

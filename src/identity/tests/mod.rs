@@ -5,6 +5,7 @@ mod attacks;
 mod claims;
 mod jwks;
 mod mutations;
+mod used_tokens;
 mod vectors;
 
 use super::algorithm::Algorithm;
