@@ -6,6 +6,7 @@ mod access;
 mod gate;
 mod identity;
 mod masking;
+mod reports;
 
 /// Called by the test framework once per run.
 pub fn setup(_options: Vec<&str>) {}

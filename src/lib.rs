@@ -19,6 +19,8 @@ mod capture;
 mod gate;
 mod ledger;
 mod masking;
+// 6: what is read out of it
+mod reports;
 // 7: what holds it together
 mod install;
 mod pipeline;

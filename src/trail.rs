@@ -260,8 +260,8 @@ impl Trail {
     }
 
     fn wake_writer(&self) {
-        if let Some(slot) = shared::get().and_then(|memory| memory.writer_of(self.context.database)) {
-            slot.wake_if_sleeping();
+        if let Some(slot) = shared::get().and_then(|memory| memory.database(self.context.database)) {
+            slot.writer.wake_if_sleeping();
         }
     }
 

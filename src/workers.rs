@@ -1,19 +1,22 @@
 //! The background workers and their exported symbols.
 //!
 //! The launcher lives as long as the server, asleep but for databases that appear: it gives each
-//! database that may have the extension a ledger writer, and each writer that failed a successor.
+//! database that may have the extension a ledger writer, which finds out, each that has it a
+//! steward, and each of these that failed a successor.
 #![allow(unsafe_code)]
 
-use crate::pg::shared::{self, Shared, WriterState};
-use crate::pg::{catalog, session, worker};
-use crate::{ledger, trail};
+use crate::pg::shared::{self, DatabaseSlot, Process, ProcessState, Shared};
+use crate::pg::{catalog, session, transaction, worker};
+use crate::{access, ledger, trail};
 use pgrx::pg_sys::{self, Oid};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long a failed writer's successor waits.
+/// How long a failed worker's successor waits.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a worker may take to start before it is taken for lost, in microseconds.
+const OVERDUE: i64 = 10_000_000;
 
 /// Registers the launcher; in the postmaster.
 pub fn register() {
@@ -27,8 +30,13 @@ pub extern "C-unwind" fn pg_custodian_launcher(_argument: pg_sys::Datum) {
     worker::connect(None);
     let Some(memory) = shared::get() else { return };
     memory.register_launcher();
-    let mut without = HashSet::new();
+    let (mut without, mut wanted) = (HashSet::new(), memory.wanted());
     while !worker::shall_end() {
+        let now_wanted = memory.wanted();
+        if std::mem::replace(&mut wanted, now_wanted) != now_wanted {
+            // The writer that was there, if any, may have left between CREATE EXTENSION and its commit.
+            without.clear();
+        }
         let again = survey(memory, &mut without);
         memory.set_surveyed();
         worker::sleep(again.then_some(RETRY));
@@ -42,6 +50,13 @@ pub extern "C-unwind" fn pg_custodian_launcher(_argument: pg_sys::Datum) {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pg_custodian_ledger_writer(argument: pg_sys::Datum) {
     ledger::writer::run(argument.value());
+}
+
+/// Entry of a steward; the argument is the number of its slot.
+#[pgrx::pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pg_custodian_steward(argument: pg_sys::Datum) {
+    access::steward::run(argument.value());
 }
 
 /// All databases, and whether they take connections.
@@ -59,8 +74,8 @@ fn databases() -> Vec<(Oid, bool)> {
     found
 }
 
-/// Gives every database a slot and every slot a writer. `without` are those known not to have the
-/// extension. Returns whether something is left to do later.
+/// Gives every database a slot and every slot its workers. `without` are those known not to have
+/// the extension. Returns whether something is left to do later.
 fn survey(memory: &Shared, without: &mut HashSet<Oid>) -> bool {
     let present = databases();
     let from = trail::journal().map_or(0, |journal| journal.reserved());
@@ -74,36 +89,90 @@ fn survey(memory: &Shared, without: &mut HashSet<Oid>) -> bool {
             // Not seen before. On a restart its place in the journal is not known before its writer
             // has looked: until then everything is kept.
             let needed = if session::in_recovery() { from } else { 0 };
-            match memory.take_writer_slot(database.to_u32(), needed) {
+            match memory.take_database(database.to_u32(), needed) {
                 Some(_) => _ = without.insert(*database),
                 None => later = true,
             }
         }
     }
-    for (index, slot) in memory.writers.iter().enumerate() {
+    for (index, slot) in memory.databases.iter().enumerate() {
         let database = slot.database.load(Ordering::Acquire);
-        if database == 0 || database == u32::MAX || slot.pid.load(Ordering::Acquire) != 0 {
+        if database == 0 || database == u32::MAX {
             continue;
         }
-        match slot.state() {
-            WriterState::Running | WriterState::Paused => {}
-            _ if !exists(database) => slot.free(),
-            // Its ledger is not forgotten: whoever permits connections again wakes us.
-            _ if !connects(database) => {}
-            WriterState::Starting => later = true,
-            // Its successor waits a little, lest a lasting fault keep the server busy.
-            WriterState::Failed => {
-                slot.set_state(WriterState::Wanted);
-                later = true;
+        if connects(database) {
+            later |= attend(&slot.writer, "pg_custodian ledger writer", "pg_custodian_ledger_writer", index);
+            if slot.installed() {
+                later |= attend(&slot.steward, "pg_custodian steward", "pg_custodian_steward", index);
             }
-            WriterState::Wanted => {
-                slot.set_state(WriterState::Starting);
-                if !worker::start("pg_custodian ledger writer", "pg_custodian_ledger_writer", index) {
-                    slot.set_state(WriterState::Wanted);
-                    later = true;
-                }
+        } else if !exists(database) && has_left(&slot.writer) && has_left(&slot.steward) {
+            slot.free();
+        }
+        // The ledger of one that takes no connections is not forgotten: whoever permits them wakes us.
+    }
+    later
+}
+
+fn has_left(process: &Process) -> bool {
+    process.pid.load(Ordering::Acquire) == 0
+        && !matches!(process.state(), ProcessState::Running | ProcessState::Paused)
+}
+
+/// Starts a worker if there is none and one is wanted. Returns whether something is left to do later.
+fn attend(process: &Process, name: &str, function: &str, index: usize) -> bool {
+    if process.pid.load(Ordering::Acquire) != 0 {
+        return false;
+    }
+    match process.state() {
+        ProcessState::Running | ProcessState::Paused => false,
+        ProcessState::Starting => {
+            // What the postmaster could not start never comes, and nobody says so; what comes after all
+            // finds its place taken.
+            if session::now() - process.started_at() > OVERDUE {
+                process.change(ProcessState::Starting, ProcessState::Failed);
+            }
+            true
+        }
+        // Its successor waits a little, lest a lasting fault keep the server busy.
+        ProcessState::Failed => {
+            process.change(ProcessState::Failed, ProcessState::Wanted);
+            true
+        }
+        ProcessState::Wanted => {
+            let started = !process.begin_start() || worker::start(name, function, index);
+            if !started {
+                process.change(ProcessState::Starting, ProcessState::Wanted);
+            }
+            !started
+        }
+    }
+}
+
+fn slot_of(database: u32) -> Option<&'static DatabaseSlot> {
+    shared::get()?.database(database)
+}
+
+/// Makes the workers leave a database that is to be dropped, copied or renamed.
+pub fn pause(database: u32) {
+    let Some(slot) = slot_of(database) else { return };
+    let start = Instant::now();
+    while slot.writer.pause() | slot.steward.pause() && start.elapsed() < Duration::from_secs(5) {
+        worker::sleep(Some(Duration::from_millis(5)));
+    }
+}
+
+/// The database whose workers were paused is there again, or gone: the launcher finds out.
+pub fn resume(database: u32) {
+    if let Some(slot) = slot_of(database) {
+        for process in [&slot.writer, &slot.steward] {
+            if process.state() == ProcessState::Paused {
+                process.set_state(ProcessState::Wanted);
             }
         }
     }
-    later
+    if let Some(memory) = shared::get() {
+        memory.wake_launcher();
+    }
+    // That the database takes connections again shows to the launcher after the commit only.
+    transaction::wake_launcher_at_end();
 }

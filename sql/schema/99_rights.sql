@@ -43,6 +43,11 @@ GRANT EXECUTE ON FUNCTION
     TO custodian_admin;
 GRANT SELECT ON custodian.issuers, custodian.revocations, custodian.enrolled_roles, access.grants, mask.policies
     TO custodian_admin, custodian_auditor;
+-- The function too: a view does not lend its owner's rights to the functions it calls.
+GRANT SELECT ON custodian.sessions, custodian.people, custodian.settings_in_force
+    TO custodian_admin, custodian_auditor;
+GRANT EXECUTE ON FUNCTION custodian.list_sessions(), custodian.status()
+    TO custodian_admin, custodian_auditor;
 
 -- Auditors: the trail, and its proof.
 GRANT SELECT ON audit.ledger, audit.chain, audit.statements, audit.events, audit.denials, audit.access_log

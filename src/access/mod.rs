@@ -13,6 +13,7 @@ pub mod grant;
 pub mod object;
 pub mod privilege;
 mod sql;
+pub mod steward;
 mod store;
 
 pub use grant::live_for;

@@ -2,7 +2,7 @@
 
 use crate::event::{Outcome, Shape};
 use crate::pg::transaction::Ending;
-use crate::pg::{hooks::Depth, session};
+use crate::pg::{hooks::Depth, session, shared};
 use crate::trail::{self, Beginning, TrailError};
 use std::cell::RefCell;
 
@@ -12,7 +12,18 @@ struct Open {
     number: u32,
     subtransaction: u32,
     rows: u64,
-    person: u64,
+    opened: Opened,
+}
+
+/// Under what an execution began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// Serial number of the person.
+    pub person: u64,
+    /// Of the configuration.
+    pub generation: u64,
+    /// Whether it has run since: then it is a cursor that goes on.
+    pub has_run: bool,
 }
 
 #[derive(Default)]
@@ -65,7 +76,8 @@ pub fn start(
 ) -> Result<(), TrailError> {
     let number = begin(facts, shape)?;
     let subtransaction = session::subtransaction();
-    FLIGHT.with_borrow_mut(|flight| flight.open.push(Open { key, number, subtransaction, rows: 0, person }));
+    let opened = Opened { person, generation: shared::generation(), has_run: false };
+    FLIGHT.with_borrow_mut(|flight| flight.open.push(Open { key, number, subtransaction, rows: 0, opened }));
     Ok(())
 }
 
@@ -80,9 +92,9 @@ pub fn stopped(
     Ok(())
 }
 
-/// The serial number of the person who began the execution `key`, if it is recorded.
-pub fn person_of(key: usize) -> Option<u64> {
-    FLIGHT.with_borrow(|flight| flight.open.iter().rfind(|open| open.key == key).map(|open| open.person))
+/// Under what the execution `key` began, if it is recorded.
+pub fn opened(key: usize) -> Option<Opened> {
+    FLIGHT.with_borrow(|flight| flight.open.iter().rfind(|open| open.key == key).map(|open| open.opened))
 }
 
 /// How many statements run right now, one inside the other.
@@ -94,7 +106,10 @@ pub fn depth() -> Depth {
 pub fn running(key: usize) -> Depth {
     FLIGHT.with_borrow_mut(|flight| {
         let depth = flight.running.len();
-        let number = flight.open.iter().rfind(|open| open.key == key).map_or(0, |open| open.number);
+        let number = flight.open.iter_mut().rfind(|open| open.key == key).map_or(0, |open| {
+            open.opened.has_run = true;
+            open.number
+        });
         flight.running.push(number);
         depth
     })

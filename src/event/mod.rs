@@ -178,3 +178,8 @@ pub struct Noted {
     pub object: Option<Text>,
     pub detail: Option<Text>,
 }
+
+/// A session's name as in the ledger: what log_line_prefix shows for %c.
+pub fn session_name(session: u64) -> String {
+    format!("{:x}.{:x}", session >> 32, session as u32)
+}

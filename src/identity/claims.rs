@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 
 type Claims = Map<String, Value>;
 
+/// Longest name of a person, a token or a group, in bytes.
+const MAX_LABEL: usize = 1024;
+
 /// Checks the claims of a token whose signature has been verified, and makes the person of them.
 ///
 /// `now`: microseconds since 1970-01-01 UTC.
@@ -118,16 +121,16 @@ fn optional_label(claims: &Claims, claim: Option<&str>) -> Result<Option<String>
     }
 }
 
-/// Text that names somebody or something: not empty, and without control characters, which
-/// could forge a line in a log.
+/// Text that names somebody or something: not empty, not longer than what others can be shown of a session
+/// (`pg::sessions`), and without control characters, which could forge a line in a log.
 fn label(value: &Value, claim: &str) -> Result<String, Refusal> {
     value
         .as_str()
-        .filter(|text| !text.is_empty() && !text.contains(char::is_control))
+        .filter(|text| (1..=MAX_LABEL).contains(&text.len()) && !text.contains(char::is_control))
         .map(str::to_owned)
         .ok_or_else(|| Refusal::ClaimType {
             claim: claim.to_owned(),
-            wanted: "text without control characters",
+            wanted: "text of 1 to 1024 bytes without control characters",
         })
 }
 

@@ -20,6 +20,7 @@ pub mod issuer;
 pub mod json;
 pub mod jwks;
 pub mod key;
+pub mod live;
 #[cfg(any(test, feature = "pg_test"))]
 pub mod mint;
 mod person;
@@ -39,3 +40,4 @@ mod tests;
 
 pub use error::IdentityError;
 pub use person::Person;
+pub use registry::issuers;

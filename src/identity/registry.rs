@@ -64,6 +64,18 @@ pub fn distrust(issuer: Option<String>) -> Result<(), IdentityError> {
     note(&name, &json!({"action": "distrust"}))
 }
 
+/// The trusted issuers and, of each whose keys or terms can vouch for nobody, why.
+pub fn issuers() -> Result<Vec<(String, Option<String>)>, IdentityError> {
+    let names = store::issuers()?;
+    Ok(names
+        .into_iter()
+        .map(|name| {
+            let fault = store::issuer(&name).err().map(|error| error.to_string());
+            (name, fault)
+        })
+        .collect())
+}
+
 impl Asked {
     fn terms(self) -> Result<Terms, IdentityError> {
         let algorithms = self.algorithms.map(|names| without_nulls(names, "algorithms")).transpose()?;

@@ -7,7 +7,7 @@
 
 use super::error::IdentityError;
 use super::person::Person;
-use super::{changes, revocation};
+use super::{changes, live as shown, revocation};
 use crate::event::PersonTag;
 use crate::pg::{session as backend, shared};
 use crate::trail;
@@ -85,6 +85,7 @@ pub(super) fn begin(person: Rc<Person>, for_transaction: bool) {
         state.serial += 1;
         state.checked_in = None;
     });
+    shown::show(&person);
     trail::set_person(Some(PersonTag {
         issuer: person.issuer.clone(),
         user_id: person.user_id.clone(),
@@ -106,6 +107,7 @@ pub fn end() {
         had
     });
     if had {
+        shown::hide();
         trail::set_person(None);
     }
 }

@@ -58,6 +58,14 @@ fn read(name: &str) -> Result<Option<(Terms, String)>, IdentityError> {
     })
 }
 
+/// The names of all trusted issuers.
+pub fn issuers() -> Result<Vec<String>, ServerError> {
+    let mut names = Vec::new();
+    catalog::rows("custodian", "issuer", &["issuer"], |row| names.extend(row.text(0)))?;
+    names.sort();
+    Ok(names)
+}
+
 /// Writes an issuer, over the one of that name if there is one.
 pub fn save(client: &mut SpiClient<'_>, terms: &Terms, jwks: &Value) -> Result<(), IdentityError> {
     let algorithms: Vec<String> = terms.algorithms.iter().map(|a| a.name().to_owned()).collect();

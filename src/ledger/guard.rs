@@ -10,7 +10,7 @@ use super::LedgerError;
 use crate::error::ServerError;
 use crate::pg::hooks::object_access::{Access, ObjectAccess};
 use crate::pg::query::RelationUse;
-use crate::pg::shared::WriterState;
+use crate::pg::shared::ProcessState;
 use crate::pg::utility::Kind;
 use crate::pg::{catalog, shared};
 use crate::settings;
@@ -144,9 +144,11 @@ pub fn check_utility(kind: &Kind) -> Result<(), LedgerError> {
 fn database_holds_rows(name: &str) -> bool {
     let Some(database) = catalog::database(name) else { return false };
     shared::get()
-        .and_then(|memory| memory.writer_of(database.to_u32()))
+        .and_then(|memory| memory.database(database.to_u32()))
         // Before its writer has looked, it may hold any.
-        .is_some_and(|slot| slot.rows.load(Ordering::Acquire) > 0 || slot.state() != WriterState::Running)
+        .is_some_and(|slot| {
+            slot.rows.load(Ordering::Acquire) > 0 || slot.writer.state() != ProcessState::Running
+        })
 }
 
 /// Judges what is done to an object, by whichever statement.

@@ -4,7 +4,7 @@
 //! their order, the hash excepted, by type alone; see `docs/ledger-format.md`. The encoding is
 //! version 1 and frozen: a new one gets a new number, and old rows keep theirs.
 
-use crate::event::{Context, Outcome, Shape, Text};
+use crate::event::{Context, Outcome, Shape, Text, session_name};
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -137,11 +137,6 @@ pub struct Row {
     pub sqlstate: Option<[u8; 5]>,
     pub object: Option<Text>,
     pub detail: Option<Text>,
-}
-
-/// A session's name as in the ledger: what log_line_prefix shows for %c.
-pub fn session_name(session: u64) -> String {
-    format!("{:x}.{:x}", session >> 32, session as u32)
 }
 
 impl Row {

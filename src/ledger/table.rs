@@ -1,10 +1,10 @@
 //! The ledger's tables, written below SQL.
 
 use super::chain::{Hash, Head};
-use super::row::{Prepared, Row, session_name};
+use super::row::{Prepared, Row};
 use super::{LedgerError, row};
 use crate::error::ServerError;
-use crate::event::{Context, Shape, Text};
+use crate::event::{Context, Shape, Text, session_name};
 use crate::journal::Position;
 use crate::pg::heap::{self, Value};
 use crate::pg::{catalog, session};

@@ -12,10 +12,11 @@ use crate::error::ServerError;
 use crate::journal::writer::ensure_allocated;
 use crate::journal::{self, Cursor, Next, Position, segment};
 use crate::pg::scope::Internal;
-use crate::pg::shared::{self, Shared, WriterSlot, WriterState};
+use crate::pg::shared::{self, DatabaseSlot, Shared};
+use crate::pg::worker::End;
 use crate::pg::{session, worker};
 use crate::trail;
-use std::cell::Cell;
+use pgrx::pg_sys::Oid;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -27,67 +28,34 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Rounds without work before going to sleep for good.
 const IDLE_ROUNDS: u32 = 10;
 
-thread_local! {
-    static SLOT: Cell<Option<usize>> = const { Cell::new(None) };
-}
-
-fn own_slot() -> Option<&'static WriterSlot> {
-    Some(&shared::get()?.writers[SLOT.get()?])
-}
-
 /// The writer of slot number `index`, from its first to its last breath.
 pub fn run(index: usize) {
-    SLOT.set(Some(index));
-    let (Some(memory), Some(slot)) = (shared::get(), own_slot()) else { return };
-    slot.register();
-    worker::at_exit(|| {
-        // Whoever ended on purpose has cleared SLOT before.
-        if let Some(slot) = own_slot() {
-            slot.unregister();
-            if slot.state() != WriterState::Paused {
-                slot.set_state(WriterState::Failed);
+    worker::serve(
+        index,
+        |slot| &slot.writer,
+        |memory, slot| {
+            worker::commit_lazily();
+            let _internal = Internal::enter();
+            match Writer::start(memory, slot).and_then(|writer| writer.map_or_else(Ok, Writer::work)) {
+                Ok(end) => end,
+                Err(error) => {
+                    pgrx::warning!(
+                        "pg_custodian: ledger writer of database {}: {error}",
+                        session::database()
+                    );
+                    End::Failed
+                }
             }
-        }
-        if let Some(memory) = shared::get() {
-            memory.wake_launcher();
-        }
-    });
-    worker::connect(Some(slot.database.load(Ordering::Acquire).into()));
-    worker::commit_lazily();
-    let _internal = Internal::enter();
-    match Writer::start(memory, slot).and_then(|writer| writer.map_or_else(Ok, Writer::work)) {
-        Ok(End::Told) => {
-            // The server stops; or somebody ended this process, and another one shall follow.
-            SLOT.set(None);
-            slot.unregister();
-            if slot.state() != WriterState::Paused {
-                slot.set_state(WriterState::Wanted);
-            }
-        }
-        Ok(End::NoLedger) => {
-            SLOT.set(None);
-            slot.free();
-        }
-        Err(error) => {
-            pgrx::warning!("pg_custodian: ledger writer of database {}: {error}", session::database())
-        }
-    }
-}
-
-/// Why a writer's work is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// It was asked to end.
-    Told,
-    /// The extension is not in this database, or not any more.
-    NoLedger,
+        },
+    );
 }
 
 struct Writer {
     memory: &'static Shared,
     journal: &'static journal::Shared,
-    slot: &'static WriterSlot,
+    slot: &'static DatabaseSlot,
     directory: PathBuf,
+    ledger: Oid,
     cursor: Cursor,
     merger: Merger,
     progress: Progress,
@@ -98,8 +66,11 @@ struct Writer {
 
 impl Writer {
     /// Finds out where to go on, or why there is nothing to do.
-    fn start(memory: &'static Shared, slot: &'static WriterSlot) -> Result<Result<Self, End>, LedgerError> {
-        let Some(tables) = worker::transaction(Tables::find) else { return Ok(Err(End::NoLedger)) };
+    fn start(memory: &'static Shared, slot: &'static DatabaseSlot) -> Result<Result<Self, End>, LedgerError> {
+        let Some(tables) = worker::transaction(Tables::find) else { return Ok(Err(End::NotInstalled)) };
+        // The launcher gives it a steward now.
+        slot.set_installed(true);
+        memory.wake_launcher();
         while session::in_recovery() {
             // A standby's ledger is the primary's: nothing to write until it is promoted.
             worker::sleep(Some(Duration::from_secs(1)));
@@ -135,9 +106,21 @@ impl Writer {
         slot.position.store(progress.position, Ordering::Release);
         slot.needed_from.store(progress.needed_from, Ordering::Release);
         slot.rows.store(progress.head.seq as u64, Ordering::Release);
-        slot.set_state(WriterState::Running);
+        slot.writer.set_running();
         let images = Images::default();
-        Ok(Ok(Self { memory, journal, slot, directory, cursor, merger, progress, images, released: None }))
+        let ledger = tables.ledger;
+        Ok(Ok(Self {
+            memory,
+            journal,
+            slot,
+            directory,
+            ledger,
+            cursor,
+            merger,
+            progress,
+            images,
+            released: None,
+        }))
     }
 
     fn work(mut self) -> Result<End, LedgerError> {
@@ -147,7 +130,9 @@ impl Writer {
             let before = self.merger.done();
             let full = self.read()?;
             if !self.store()? {
-                return Ok(End::NoLedger);
+                // It may have been dropped and made anew: then another writer begins with the new one.
+                let anew = worker::transaction(Tables::find).is_some();
+                return Ok(if anew { End::Told } else { End::NotInstalled });
             }
             self.release()?;
             if full {
@@ -187,7 +172,7 @@ impl Writer {
         Ok(true)
     }
 
-    /// Stores rows and position in one transaction. Returns false if the ledger is gone.
+    /// Stores rows and position in one transaction. Returns false if the ledger is gone, or another one.
     fn store(&mut self) -> Result<bool, LedgerError> {
         let rows: Vec<row::Row> = self.merger.take();
         let progress = Progress {
@@ -201,9 +186,11 @@ impl Writer {
             self.slot.position.store(progress.position, Ordering::Release);
             return Ok(true);
         }
-        let images = &mut self.images;
+        let (images, ledger) = (&mut self.images, self.ledger);
         let stored = worker::transaction(|| {
-            let Some(tables) = Tables::find() else { return Ok(None) };
+            let Some(tables) = Tables::find().filter(|tables| tables.ledger == ledger) else {
+                return Ok(None);
+            };
             let head = table::append(&tables, progress.head, &rows, images)?;
             let progress = Progress { head, ..progress };
             progress.store(&tables)?;
@@ -239,11 +226,11 @@ impl Writer {
             return worker::sleep(Some(PAUSE));
         }
         // Whoever appends from here on wakes us; what was appended before, the second look sees.
-        self.slot.about_to_sleep();
+        self.slot.writer.about_to_sleep();
         if self.cursor.position() >= self.journal.reserved() {
             worker::sleep(None);
         }
-        self.slot.awake();
+        self.slot.writer.awake();
     }
 }
 
@@ -260,9 +247,9 @@ pub fn sync(timeout: i128) -> Result<(), LedgerError> {
     let (start, target) = (Instant::now(), require_journal()?.reserved());
     let database = session::database().to_u32();
     loop {
-        match memory.writer_of(database) {
+        match memory.database(database) {
             Some(slot) if slot.position.load(Ordering::Acquire) >= target => return Ok(()),
-            Some(slot) => slot.wake(),
+            Some(slot) => slot.writer.wake(),
             None => memory.wake_launcher(),
         }
         if start.elapsed() >= timeout {
@@ -295,32 +282,12 @@ pub fn journal_position() -> Result<i64, LedgerError> {
 /// The slot is taken at once, so that nobody removes the part of the journal that it will need.
 pub fn want() -> Result<(), LedgerError> {
     let memory = shared::require()?;
-    memory.take_writer_slot(session::database().to_u32(), require_journal()?.reserved());
+    let slot = memory.take_database(session::database().to_u32(), require_journal()?.reserved());
+    // A writer that starts finds out by itself; one that was left by DROP EXTENSION does not look again.
+    if let Some(slot) = slot.filter(|slot| slot.writer.is_running()) {
+        slot.set_installed(true);
+    }
     crate::pg::transaction::wake_launcher_at_end();
     shared::config_changed();
     Ok(())
-}
-
-/// Makes the writer leave a database that is to be dropped, copied or renamed.
-pub fn pause(database: u32) {
-    let Some(slot) = shared::get().and_then(|memory| memory.writer_of(database)) else { return };
-    slot.set_state(WriterState::Paused);
-    let start = Instant::now();
-    while slot.pid.load(Ordering::Acquire) != 0 && start.elapsed() < Duration::from_secs(5) {
-        worker::terminate(slot.pid.load(Ordering::Acquire));
-        worker::sleep(Some(Duration::from_millis(5)));
-    }
-}
-
-/// The database whose writer was paused is there again, or gone: the launcher finds out.
-pub fn resume(database: u32) {
-    let Some(memory) = shared::get() else { return };
-    if let Some(slot) = memory.writer_of(database)
-        && slot.state() == WriterState::Paused
-    {
-        slot.set_state(WriterState::Wanted);
-    }
-    memory.wake_launcher();
-    // That the database takes connections again shows to the launcher after the commit only.
-    crate::pg::transaction::wake_launcher_at_end();
 }

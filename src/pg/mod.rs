@@ -13,6 +13,7 @@ pub mod query;
 pub mod raw;
 pub mod scope;
 pub mod session;
+pub mod sessions;
 pub mod shared;
 pub mod spi;
 pub mod transaction;

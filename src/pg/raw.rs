@@ -24,6 +24,7 @@ unsafe extern "C" {
     // timestamp.c
     pub safe fn GetCurrentTimestamp() -> TimestampTz;
     // xact.c
+    pub safe fn GetCurrentStatementStartTimestamp() -> TimestampTz;
     pub safe fn GetCurrentSubTransactionId() -> SubTransactionId;
     pub safe fn IsTransactionState() -> bool;
     // latch.c

@@ -3,16 +3,16 @@
 use super::raw;
 use crate::error::ServerError;
 use pgrx::pg_sys;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-/// Databases that can have a ledger writer at a time.
-pub const WRITERS: usize = 64;
+/// Databases that can have background workers at a time.
+pub const DATABASES: usize = 64;
 
-/// What is up with the writer of a slot.
+/// What is up with a background worker of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
-pub enum WriterState {
-    /// The database may need a writer; the launcher shall start one.
+pub enum ProcessState {
+    /// The database may need it; the launcher shall start it.
     Wanted = 0,
     Starting = 1,
     Running = 2,
@@ -22,21 +22,36 @@ pub enum WriterState {
     Paused = 4,
 }
 
-/// What a ledger writer tells the others. `database` 0 means the slot is free.
+/// What a background worker of a database tells the others.
 #[repr(C)]
 #[derive(Debug)]
-pub struct WriterSlot {
-    pub database: AtomicU32,
+pub struct Process {
     state: AtomicU32,
     pub pid: AtomicI32,
+    sleeping: AtomicU32,
+    /// When the launcher asked for it.
+    started_at: AtomicI64,
+    latch: AtomicPtr<pg_sys::Latch>,
+}
+
+/// The background workers of a database, and what they tell the others. `database` 0 means the
+/// slot is free.
+#[repr(C)]
+#[derive(Debug)]
+pub struct DatabaseSlot {
+    pub database: AtomicU32,
+    /// Whether the extension was found there, which the ledger writer looks for.
+    installed: AtomicU32,
+    pub writer: Process,
+    pub steward: Process,
     /// Everything below is in the ledger.
     pub position: AtomicU64,
     /// Segments below are not needed any more, not even after a restart.
     pub needed_from: AtomicU64,
     /// Rows in the ledger.
     pub rows: AtomicU64,
-    sleeping: AtomicU32,
-    latch: AtomicPtr<pg_sys::Latch>,
+    /// When the steward looks again if nobody wakes it, in microseconds since 2000.
+    deadline: AtomicI64,
 }
 
 /// Words for a part that needs some of its own.
@@ -50,9 +65,11 @@ pub struct Shared {
     pub words: [AtomicU64; WORDS],
     generation: AtomicU64,
     launcher: AtomicPtr<pg_sys::Latch>,
+    /// Moves when a database that was known not to have the extension may have it now.
+    wanted: AtomicU32,
     /// Whether every database has got its slot: before that no part of the journal may go.
     surveyed: AtomicU32,
-    pub writers: [WriterSlot; WRITERS],
+    pub databases: [DatabaseSlot; DATABASES],
 }
 
 static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
@@ -77,6 +94,7 @@ pub(super) fn attach() -> bool {
             std::ptr::write_bytes(base, 0, 1);
         }
         SHARED.store(base, Ordering::Release);
+        super::sessions::attach();
         pg_sys::LWLockRelease(lock);
     }
     !found
@@ -122,10 +140,12 @@ pub fn config_changed() {
     super::transaction::on_commit_announce();
 }
 
-/// Makes every backend read its configuration anew at its next statement.
+/// Makes every backend read its configuration anew at its next statement, and the stewards look at
+/// the statements that run.
 pub(super) fn next_generation() {
     if let Some(shared) = get() {
-        shared.generation.fetch_add(1, Ordering::AcqRel);
+        shared.generation.fetch_add(1, Ordering::SeqCst);
+        shared.databases.iter().for_each(|slot| slot.steward.wake());
     }
 }
 
@@ -138,31 +158,33 @@ fn wake(latch: &AtomicPtr<pg_sys::Latch>) {
 }
 
 impl Shared {
-    /// The slot of the writer of `database`.
-    pub fn writer_of(&self, database: u32) -> Option<&WriterSlot> {
-        self.writers.iter().find(|slot| slot.database.load(Ordering::Acquire) == database)
+    /// The slot of `database`.
+    pub fn database(&self, database: u32) -> Option<&DatabaseSlot> {
+        self.databases.iter().find(|slot| slot.database.load(Ordering::Acquire) == database)
     }
 
-    /// The slot of the writer of `database`, taken now if there is none; `None` if all are taken.
-    pub fn take_writer_slot(&self, database: u32, needed_from: u64) -> Option<&WriterSlot> {
-        if let Some(slot) = self.writer_of(database) {
+    /// The slot of `database`, taken now if there is none; `None` if all are taken.
+    pub fn take_database(&self, database: u32, needed_from: u64) -> Option<&DatabaseSlot> {
+        if let Some(slot) = self.database(database) {
             return Some(slot);
         }
-        self.writers.iter().find(|slot| {
+        self.databases.iter().find(|slot| {
             let taken =
                 slot.database.compare_exchange(0, u32::MAX, Ordering::AcqRel, Ordering::Relaxed).is_ok();
             if taken {
                 slot.rows.store(0, Ordering::Relaxed);
                 slot.position.store(needed_from, Ordering::Relaxed);
                 slot.needed_from.store(needed_from, Ordering::Relaxed);
-                slot.set_state(WriterState::Wanted);
+                slot.installed.store(0, Ordering::Relaxed);
+                slot.writer.set_state(ProcessState::Wanted);
+                slot.steward.set_state(ProcessState::Wanted);
                 slot.database.store(database, Ordering::Release);
             }
             taken
         })
     }
 
-    /// Every database that may need a writer has its slot from now on.
+    /// Every database that may need workers has its slot from now on.
     pub fn set_surveyed(&self) {
         self.surveyed.store(1, Ordering::Release);
     }
@@ -172,13 +194,24 @@ impl Shared {
         if self.surveyed.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let taken = self.writers.iter().filter(|slot| slot.database.load(Ordering::Acquire) != 0);
+        let taken = self.databases.iter().filter(|slot| slot.database.load(Ordering::Acquire) != 0);
         taken.map(|slot| slot.needed_from.load(Ordering::Acquire)).min()
     }
 
-    /// Makes the launcher look which databases need a writer.
+    /// Makes the launcher look which databases need workers.
     pub fn wake_launcher(&self) {
         wake(&self.launcher);
+    }
+
+    /// The extension may have come to a database: the launcher looks at all of them again.
+    pub(super) fn look_again(&self) {
+        self.wanted.fetch_add(1, Ordering::AcqRel);
+        self.wake_launcher();
+    }
+
+    /// A number that moves with each [`Self::look_again`].
+    pub fn wanted(&self) -> u32 {
+        self.wanted.load(Ordering::Acquire)
     }
 
     /// This process is the launcher from now on.
@@ -188,28 +221,70 @@ impl Shared {
     }
 }
 
-impl WriterSlot {
-    pub fn state(&self) -> WriterState {
+impl DatabaseSlot {
+    /// Whether the extension is in the database.
+    pub fn installed(&self) -> bool {
+        self.installed.load(Ordering::Acquire) != 0
+    }
+
+    /// The extension was found in the database, or is not there any more.
+    pub fn set_installed(&self, installed: bool) {
+        self.installed.store(installed.into(), Ordering::Release);
+    }
+
+    /// The database needs no workers: the slot is free again. A steward that is there finds out.
+    pub fn free(&self) {
+        self.installed.store(0, Ordering::Release);
+        self.database.store(0, Ordering::Release);
+        self.steward.wake();
+    }
+
+    /// Says when the steward looks again. With `i64::MAX` before it looks at the sessions, so that
+    /// whoever changes one meanwhile wakes it.
+    pub fn set_deadline(&self, at: i64) {
+        self.deadline.store(at, Ordering::SeqCst);
+    }
+
+    /// A session was changed that the steward must look at before `at`: wakes it if it would not.
+    /// Call after the change is in shared memory.
+    pub fn look_before(&self, at: i64) {
+        if at < self.deadline.load(Ordering::SeqCst) {
+            self.steward.wake();
+        }
+    }
+}
+
+impl Process {
+    pub fn state(&self) -> ProcessState {
         match self.state.load(Ordering::Acquire) {
-            1 => WriterState::Starting,
-            2 => WriterState::Running,
-            3 => WriterState::Failed,
-            4 => WriterState::Paused,
-            _ => WriterState::Wanted,
+            1 => ProcessState::Starting,
+            2 => ProcessState::Running,
+            3 => ProcessState::Failed,
+            4 => ProcessState::Paused,
+            _ => ProcessState::Wanted,
         }
     }
 
-    pub fn set_state(&self, state: WriterState) {
+    pub fn set_state(&self, state: ProcessState) {
         self.state.store(state as u32, Ordering::Release);
     }
 
-    /// The database needs no writer: the slot is free again.
-    pub fn free(&self) {
-        self.unregister();
-        self.database.store(0, Ordering::Release);
+    /// Goes from one state to another, unless somebody has paused it meanwhile, say.
+    pub fn change(&self, from: ProcessState, to: ProcessState) -> bool {
+        self.state.compare_exchange(from as u32, to as u32, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Wakes the writer if it went to sleep; nearly free if not.
+    /// This process does its work from now on.
+    pub fn set_running(&self) {
+        self.change(ProcessState::Starting, ProcessState::Running);
+    }
+
+    /// Whether there is a process, and it does its work.
+    pub fn is_running(&self) -> bool {
+        self.pid.load(Ordering::Acquire) != 0 && self.state() == ProcessState::Running
+    }
+
+    /// Wakes the process if it went to sleep; nearly free if not.
     ///
     /// The caller has appended before: its compare-and-swap on the journal's end is the barrier
     /// that makes either this see `sleeping`, or the writer's second look see the frame.
@@ -219,32 +294,70 @@ impl WriterSlot {
         }
     }
 
-    /// Wakes the writer in any case.
+    /// Wakes the process in any case.
     pub fn wake(&self) {
         wake(&self.latch);
     }
 
-    /// Announces that this process, the slot's writer, is about to sleep; look for work once more after it.
+    /// Announces that this process is about to sleep; look for work once more after it.
     pub fn about_to_sleep(&self) {
         self.sleeping.store(1, Ordering::SeqCst);
     }
 
-    /// This process, the slot's writer, is awake.
+    /// This process is awake.
     pub fn awake(&self) {
         self.sleeping.store(0, Ordering::SeqCst);
     }
 
-    /// This process is the slot's writer from now on.
-    pub fn register(&self) {
-        self.pid.store(super::session::pid() as i32, Ordering::Release);
+    /// Takes the place for this process, which was started for it; false if it is not wanted there any
+    /// more: somebody else came first, or the database was paused meanwhile.
+    ///
+    /// The order is that of two who must not miss each other: whoever pauses says so and looks for a
+    /// process then; this says that there is one, and looks then whether it is wanted.
+    pub(super) fn claim(&self) -> bool {
+        let pid = super::session::pid() as i32;
+        if self.pid.compare_exchange(0, pid, Ordering::SeqCst, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        if self.state.load(Ordering::SeqCst) != ProcessState::Starting as u32 {
+            self.pid.store(0, Ordering::Release);
+            return false;
+        }
         // SAFETY: a plain variable of the backend.
         self.latch.store(unsafe { pg_sys::MyLatch }, Ordering::Release);
+        true
     }
 
-    /// The slot has no process any more.
-    pub fn unregister(&self) {
+    /// Sends the process away, if there is one, and has none come until the state changes. Returns
+    /// whether one is still there: ask again.
+    pub fn pause(&self) -> bool {
+        self.state.store(ProcessState::Paused as u32, Ordering::SeqCst);
+        let pid = self.pid.load(Ordering::SeqCst);
+        if pid != 0 {
+            super::worker::terminate(pid);
+        }
+        pid != 0
+    }
+
+    /// The launcher starts the process now; false if somebody has changed the state meanwhile.
+    pub fn begin_start(&self) -> bool {
+        self.started_at.store(super::session::now(), Ordering::Relaxed);
+        self.change(ProcessState::Wanted, ProcessState::Starting)
+    }
+
+    /// Since when it has been starting, in microseconds since 2000.
+    pub fn started_at(&self) -> i64 {
+        self.started_at.load(Ordering::Relaxed)
+    }
+
+    /// There is no process any more; the launcher finds `state`, unless somebody paused it.
+    pub(super) fn unregister(&self, state: ProcessState) {
         self.latch.store(std::ptr::null_mut(), Ordering::Release);
-        self.pid.store(0, Ordering::Release);
         self.awake();
+        let paused = ProcessState::Paused as u32;
+        let _ = self
+            .state
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| (now != paused).then_some(state as u32));
+        self.pid.store(0, Ordering::Release);
     }
 }

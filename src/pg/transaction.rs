@@ -60,7 +60,7 @@ unsafe extern "C-unwind" fn transaction(event: XactEvent::Type, _argument: *mut 
         if WAKE_LAUNCHER.replace(false)
             && let Some(shared) = super::shared::get()
         {
-            shared.wake_launcher();
+            shared.look_again();
         }
     });
 }

@@ -324,3 +324,35 @@ pub(super) unsafe fn flushed_log() -> u64 {
         pg_sys::GetFlushRecPtr(std::ptr::null_mut())
     }
 }
+
+/// How many backends there can be at a time.
+pub(super) fn backends() -> usize {
+    #[cfg(feature = "pg14")]
+    // 14 takes requests for shared memory before it has counted (postinit.c: InitializeMaxBackends).
+    // SAFETY: settings that do not change after the server's start.
+    let backends = unsafe {
+        unsafe extern "C" {
+            static autovacuum_max_workers: c_int;
+        }
+        pg_sys::MaxConnections
+            + autovacuum_max_workers
+            + 1
+            + pg_sys::max_worker_processes
+            + pg_sys::max_wal_senders
+    };
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: a variable that does not change after the server's start.
+    let backends = unsafe { pg_sys::MaxBackends };
+    usize::try_from(backends).unwrap_or(0)
+}
+
+/// Number of this backend among [`backends`], from 0; `None` for processes that are not counted.
+pub(super) fn backend_index() -> Option<usize> {
+    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+    // SAFETY: a plain variable of the backend; counts from 1, and is -1 before it is known.
+    let number = unsafe { pg_sys::MyBackendId } - 1;
+    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+    // SAFETY: a plain variable of the backend; auxiliary processes have the numbers behind the backends'.
+    let number = unsafe { pg_sys::MyProcNumber };
+    usize::try_from(number).ok().filter(|number| *number < backends())
+}

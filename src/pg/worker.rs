@@ -1,8 +1,10 @@
 //! What background workers need of the server.
 
+use super::shared::{self, DatabaseSlot, Process, ProcessState, Shared};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags};
 use pgrx::pg_sys::{self, Oid};
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 const LIBRARY: &str = "pg_custodian";
@@ -116,21 +118,70 @@ pub fn terminate(pid: i32) {
     }
 }
 
-thread_local! {
-    static AT_EXIT: Cell<Option<fn()>> = const { Cell::new(None) };
+/// How the work of a database's worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to end: the server stops, or another one shall follow.
+    Told,
+    /// The extension is not in this database, or not any more.
+    NotInstalled,
+    /// By a fault, which is in the server log.
+    Failed,
 }
 
-/// Runs `work` when this process exits, in whichever way it can still run code.
-pub fn at_exit(work: fn()) {
-    AT_EXIT.set(Some(work));
+thread_local! {
+    static PLACE: Cell<Option<&'static Process>> = const { Cell::new(None) };
+}
+
+/// The life of a background worker of a database, whose slot has the number `index`: takes its
+/// place, connects, runs `work`, and leaves word for the launcher.
+pub fn serve(
+    index: usize,
+    place: fn(&'static DatabaseSlot) -> &'static Process,
+    work: impl FnOnce(&'static Shared, &'static DatabaseSlot) -> End,
+) {
+    let Some(memory) = shared::get() else { return };
+    let Some(slot) = memory.databases.get(index) else { return };
+    let process = place(slot);
+    if !process.claim() {
+        // The launcher may have seen us in a place that is not ours.
+        return memory.wake_launcher();
+    }
+    PLACE.set(Some(process));
     // SAFETY: the callback lives as long as the library, which is never unloaded.
     unsafe { pg_sys::before_shmem_exit(Some(exiting), pg_sys::Datum::null()) }
+    let database = slot.database.load(Ordering::Acquire);
+    if matches!(database, 0 | u32::MAX) {
+        // Its database went while it started.
+        PLACE.set(None);
+        return process.unregister(ProcessState::Wanted);
+    }
+    connect(Some(database.into()));
+    let end = work(memory, slot);
+    // Whoever ends by an ERROR does not come here, and is found in his place at the exit.
+    match end {
+        End::Told | End::NotInstalled => {
+            PLACE.set(None);
+            process.unregister(ProcessState::Wanted);
+        }
+        End::Failed => {}
+    }
+    if end == End::NotInstalled
+        && slot.database.load(Ordering::Acquire) == super::session::database().to_u32()
+    {
+        slot.free();
+    }
 }
 
 unsafe extern "C-unwind" fn exiting(_code: i32, _argument: pg_sys::Datum) {
-    if let Some(work) = AT_EXIT.take() {
-        super::hooks::quietly(work);
-    }
+    super::hooks::quietly(|| {
+        if let Some(process) = PLACE.take() {
+            process.unregister(ProcessState::Failed);
+        }
+        if let Some(memory) = shared::get() {
+            memory.wake_launcher();
+        }
+    });
 }
 
 /// Ends this process in the way after which the postmaster starts it again.

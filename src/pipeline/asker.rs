@@ -7,6 +7,7 @@ use crate::gate;
 use crate::identity::enrolled::{self, Mode};
 use crate::identity::{IdentityError, Person, session as identity};
 use crate::pg::session;
+use crate::pg::sessions::{self, Standing};
 use crate::settings::{self, AuditRoles};
 use crate::trail;
 use pgrx::pg_sys::Oid;
@@ -47,6 +48,11 @@ impl Asker {
         };
         let asker = Self { enrolled, person, serial: identity::serial(), now };
         let ended = ended.filter(|_| asker.needs_person());
+        // What runs without a person where one is needed was judged to be harmless: the steward lets it.
+        if capture::depth() == 0 {
+            let excused = asker.needs_person() && asker.person.is_none();
+            sessions::judged(if excused { Standing::Excused } else { Standing::Bound });
+        }
         Ok((asker, ended))
     }
 

@@ -12,8 +12,9 @@ use asker::{Asker, enrolled, refuse};
 use surroundings::installed;
 use utility::{Scope, is_in, utility_ended, utility_failed, utility_starting};
 
+use crate::access::steward;
 use crate::capture::build::{self, Fields, Secrecy};
-use crate::capture::statement::{self as capture, Facts};
+use crate::capture::statement::{self as capture, Facts, Opened};
 use crate::error::{ServerError, report};
 use crate::event::{Shape, redact};
 use crate::gate;
@@ -25,15 +26,17 @@ use crate::masking::{self, FieldPolicy, MaskError};
 use crate::pg::hooks::object_access::{Access, ObjectAccess};
 use crate::pg::hooks::{Depth, Handlers};
 use crate::pg::query::{Analysed, Command, Planned};
+use crate::pg::sessions::{self, Standing};
 use crate::pg::transaction::Ending;
-use crate::pg::{catalog, session};
+use crate::pg::{catalog, session, shared};
 use crate::trail;
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 use std::borrow::Cow;
 use std::cell::Cell;
 
-/// Stands for "whoever it is": a statement that identifies changes the person while it runs.
+/// Stands for "whoever it is": a statement that identifies changes the person while it runs, and one
+/// on types needs nobody.
 const ANYBODY: u64 = u64::MAX;
 
 /// Catalogs that drivers read to learn the types of what they get, the answer of set_identity
@@ -57,6 +60,7 @@ pub fn handlers() -> Handlers {
         utility_ended,
         utility_failed,
         redacted,
+        stopped: steward::explanation,
         object_access,
         transaction_ended,
         subtransaction_aborted: capture::subtransaction_aborted,
@@ -164,6 +168,10 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
     let identifies = !planned.names_relations()
         && planned.only_calls(&known.identifying)
         && planned.calls_any(&known.identifying);
+    if identifies && capture::depth() == 0 {
+        // It ends the person it was judged under, and is not to be stopped for that.
+        sessions::judged(Standing::Excused);
+    }
     // What was planned without a person was found harmless then: see `planning`.
     let looks_up_types = asker.person.is_none() && planned.only_reads(&TYPE_CATALOGS);
     let secrecy = if planned.calls_any_added(&known.presenting) {
@@ -223,7 +231,7 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
         }
         shape
     };
-    let serial = if identifies { ANYBODY } else { asker.serial };
+    let serial = if identifies || looks_up_types { ANYBODY } else { asker.serial };
     let recorded = capture::start(planned.key(), serial, &facts, shape);
     KEY.set(key);
     asker.judge(recorded.map(|()| 0))?;
@@ -256,19 +264,27 @@ fn write_fields(key: &mut Vec<u8>, masked: &[String], revealed: &[String]) {
     }
 }
 
-/// A portal goes on, perhaps long after it was opened: not for somebody else.
+/// Where nobody was and nobody is, nobody's time can have ended; but roles may have been enrolled.
+fn is_unchanged_nobody(opened: Opened) -> bool {
+    opened.person == identity::serial()
+        && opened.generation == shared::generation()
+        && identity::current().is_none()
+}
+
+/// A portal goes on, perhaps long after it was opened: not for somebody else. Inside functions it
+/// was judged a moment ago, unless it is a cursor's second FETCH or later.
 fn running(key: usize) -> Result<Depth, ErrorReport> {
-    // Where nobody was and nobody is, nobody's time can have ended.
-    let unchanged_nobody = |opened_by| opened_by == identity::serial() && identity::current().is_none();
-    if capture::depth() == 0
-        && let Some(opened_by) = capture::person_of(key)
-        && opened_by != ANYBODY
-        && !unchanged_nobody(opened_by)
+    if let Some(opened) = capture::opened(key)
+        && (opened.has_run || capture::depth() == 0)
+        && opened.person != ANYBODY
+        && !is_unchanged_nobody(opened)
     {
         let (asker, ended) = Asker::find().map_err(report)?;
-        let changed = asker.needs_person() && opened_by != asker.serial;
+        let depth = capture::depth();
+        let changed = opened.person != asker.serial && depth == 0 || asker.person.is_none();
+        let changed = asker.needs_person() && changed;
         if let Some(error) = ended.or(changed.then_some(IdentityError::PersonChanged)) {
-            capture::failed(key, 0, 0, error.sqlstate());
+            capture::failed(key, depth, 0, error.sqlstate());
             return Err(report(error));
         }
     }

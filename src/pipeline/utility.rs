@@ -9,13 +9,15 @@ use crate::error::report;
 use crate::event::Outcome;
 use crate::gate::{self, UtilityUse};
 use crate::identity::session as identity;
-use crate::ledger::{guard, writer};
+use crate::ledger::guard;
 use crate::masking;
 use crate::pg::hooks::{Depth, Ticket};
 use crate::pg::query::RelationUse;
+use crate::pg::sessions::{self, Standing};
 use crate::pg::utility::{Kind, Utility};
 use crate::pg::{catalog, shared};
 use crate::trail;
+use crate::workers;
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 use std::cell::RefCell;
@@ -26,8 +28,8 @@ pub(super) enum Scope {
     /// COPY of a query's result out of the database.
     Exports,
     DropsExtension,
-    /// The writer of some database has left it.
-    PausedWriter(u32),
+    /// The workers of some database have left it.
+    PausedWorkers(u32),
 }
 
 thread_local! {
@@ -52,7 +54,7 @@ fn leave(depth: Depth) {
         match scope {
             Scope::Exports => {}
             Scope::DropsExtension => guard::set_dropping(false),
-            Scope::PausedWriter(database) => writer::resume(database),
+            Scope::PausedWorkers(database) => workers::resume(database),
         }
     }
 }
@@ -77,6 +79,9 @@ pub(super) fn utility_starting(utility: &Utility<'_>) -> Result<Ticket, ErrorRep
         identity::close_cursors();
     }
     if utility.discards_all() {
+        if depth == 0 {
+            sessions::judged(Standing::Excused);
+        }
         identity::end();
     }
     match &kind {
@@ -86,11 +91,11 @@ pub(super) fn utility_starting(utility: &Utility<'_>) -> Result<Ticket, ErrorRep
             enter(depth, Scope::DropsExtension);
             shared::config_changed();
         }
-        // A writer is a connection; PostgreSQL wants none to a database that it drops or copies.
+        // A worker is a connection; PostgreSQL wants none to a database that it drops or copies.
         Kind::Database { name, .. } => {
             if let Some(database) = catalog::database(name) {
-                enter(depth, Scope::PausedWriter(database.to_u32()));
-                writer::pause(database.to_u32());
+                enter(depth, Scope::PausedWorkers(database.to_u32()));
+                workers::pause(database.to_u32());
             }
         }
         // What the prepared transaction changed shows from now on.

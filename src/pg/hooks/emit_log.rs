@@ -4,12 +4,18 @@
 //! every message that is to be logged, also while an ERROR is being reported and without a
 //! transaction: so it allocates in the error context, looks nothing up and raises nothing. Texts of
 //! statements cannot be changed here; a statement that holds a secret is left out of its message.
+//! Not called for messages below log_min_messages: then a stopped statement keeps PostgreSQL's words.
 
 use super::{Handlers, handlers, quietly};
+use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ErrorData, emit_log_hook_type};
 use std::ffi::{CStr, c_char};
 
 static mut NEXT: emit_log_hook_type = None;
+
+/// query_canceled and admin_shutdown (errcodes.h).
+const CANCELED: u32 = PgSqlErrorCode::ERRCODE_QUERY_CANCELED as u32;
+const SHUT_DOWN: u32 = PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN as u32;
 
 pub(super) fn install() {
     // SAFETY: single-threaded, in _PG_init.
@@ -23,13 +29,47 @@ pub(super) fn install() {
 unsafe extern "C-unwind" fn trampoline(data: *mut ErrorData) {
     if let Some(handlers) = handlers() {
         // SAFETY: elog.c passes the message that it is about to write.
-        quietly(|| unsafe { clean(handlers, &mut *data) });
+        quietly(|| unsafe {
+            explain(handlers, &mut *data);
+            clean(handlers, &mut *data);
+        });
     }
     // SAFETY: passes on what elog.c gave us; NEXT is written once, before any backend exists.
     unsafe {
         if let Some(next) = NEXT {
             next(data);
         }
+    }
+}
+
+/// Puts the reason into the message about a statement, or session, that was stopped from outside.
+///
+/// elog.c sends the message to the client after this hook (EmitErrorReport).
+fn explain(handlers: &Handlers, data: &mut ErrorData) {
+    let session = match data.sqlerrcode as u32 {
+        CANCELED => false,
+        SHUT_DOWN => true,
+        _ => return,
+    };
+    if let Some((message, hint)) = (handlers.stopped)(session) {
+        // SAFETY: the texts get copies of their own, as elog.c expects.
+        unsafe {
+            data.message = copied(data, message.as_bytes());
+            data.hint = copied(data, hint.as_bytes());
+        }
+    }
+}
+
+/// A copy in the memory that elog.c frees the message with.
+///
+/// # Safety
+/// `data` is a message that is being reported.
+unsafe fn copied(data: &ErrorData, text: &[u8]) -> *mut c_char {
+    // SAFETY: as the caller promises; zeroed, so that the copy ends with NUL.
+    unsafe {
+        let copy = pg_sys::MemoryContextAllocZero(data.assoc_context, text.len() + 1).cast::<u8>();
+        std::ptr::copy_nonoverlapping(text.as_ptr(), copy, text.len());
+        copy.cast()
     }
 }
 

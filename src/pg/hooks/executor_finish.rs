@@ -5,7 +5,7 @@
 
 use super::{active, guarded, quietly};
 use crate::pg::attempt::attempt;
-use crate::pg::raw;
+use crate::pg::{raw, sessions};
 use pgrx::pg_sys::{self, ExecutorFinish_hook_type, QueryDesc};
 
 static mut NEXT: ExecutorFinish_hook_type = None;
@@ -24,11 +24,18 @@ unsafe extern "C-unwind" fn trampoline(desc: *mut QueryDesc) {
         return unsafe { next(desc) };
     };
     let key = desc as usize;
-    let depth = guarded(|| (handlers.running)(key));
+    let (depth, outermost) = guarded(|| sessions::entering(|| (handlers.running)(key)));
     // SAFETY: `next` and its frame own nothing.
     unsafe {
-        attempt(|| next(desc), |sqlstate| quietly(|| (handlers.failed)(key, depth, 0, sqlstate)));
+        attempt(
+            || next(desc),
+            |sqlstate| {
+                sessions::leave(outermost);
+                quietly(|| (handlers.failed)(key, depth, 0, sqlstate));
+            },
+        );
     }
+    sessions::leave(outermost);
     quietly(|| (handlers.ran)(key, depth, 0));
 }
 

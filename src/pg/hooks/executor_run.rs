@@ -6,7 +6,7 @@
 use super::{active, guarded, quietly};
 use crate::pg::attempt::attempt;
 use crate::pg::query::Planned;
-use crate::pg::version;
+use crate::pg::{sessions, version};
 use pgrx::pg_sys::{self, ExecutorRun_hook_type, QueryDesc, ScanDirection};
 
 static mut NEXT: ExecutorRun_hook_type = None;
@@ -32,11 +32,15 @@ pub(in crate::pg) unsafe extern "C-unwind" fn trampoline(
             return version::next_executor_run(NEXT, desc, direction, count, once);
         };
         let key = desc as usize;
-        let depth = guarded(|| (handlers.running)(key));
+        let (depth, outermost) = guarded(|| sessions::entering(|| (handlers.running)(key)));
         attempt(
             || version::next_executor_run(NEXT, desc, direction, count, once),
-            |sqlstate| quietly(|| (handlers.failed)(key, depth, Planned::new(desc).processed(), sqlstate)),
+            |sqlstate| {
+                sessions::leave(outermost);
+                quietly(|| (handlers.failed)(key, depth, Planned::new(desc).processed(), sqlstate));
+            },
         );
+        sessions::leave(outermost);
         quietly(|| (handlers.ran)(key, depth, Planned::new(desc).processed()));
     }
 }

@@ -7,7 +7,7 @@
 use super::{active, guarded, quietly};
 use crate::pg::attempt::attempt;
 use crate::pg::query::Planned;
-use crate::pg::raw;
+use crate::pg::{raw, sessions};
 use pgrx::pg_sys::{self, ExecutorStart_hook_type, QueryDesc};
 use std::ffi::c_int;
 
@@ -29,11 +29,16 @@ unsafe extern "C-unwind" fn trampoline(desc: *mut QueryDesc, eflags: c_int) {
     let explain = eflags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0;
     // SAFETY: the view ends with the guard; `next` and its frame own nothing.
     unsafe {
-        guarded(|| (handlers.starting)(&Planned::new(desc), explain));
+        let ((), outermost) =
+            guarded(|| sessions::entering(|| (handlers.starting)(&Planned::new(desc), explain)));
         attempt(
             || next(desc, eflags),
-            |sqlstate| quietly(|| (handlers.failed)(desc as usize, (handlers.depth)(), 0, sqlstate)),
+            |sqlstate| {
+                sessions::leave(outermost);
+                quietly(|| (handlers.failed)(desc as usize, (handlers.depth)(), 0, sqlstate));
+            },
         );
+        sessions::leave(outermost);
     }
 }
 

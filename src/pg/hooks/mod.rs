@@ -60,6 +60,9 @@ pub struct Handlers {
     pub utility_failed: fn(Ticket, sqlstate: [u8; 5]),
     /// A text without what must not be shown, if it holds such.
     pub redacted: fn(&[u8]) -> Option<Vec<u8>>,
+    /// What the client is told instead of PostgreSQL's message and hint about a statement, or a session,
+    /// that was stopped from outside; `None` leaves them as they are.
+    pub stopped: fn(session: bool) -> Option<(String, String)>,
     pub object_access: fn(&ObjectAccess) -> Result<(), ErrorReport>,
     pub transaction_ended: fn(Ending),
     pub subtransaction_aborted: fn(u32),

@@ -6,7 +6,7 @@
 use super::{active, guarded, quietly};
 use crate::pg::attempt::attempt;
 use crate::pg::query::Analysed;
-use crate::pg::raw;
+use crate::pg::{raw, sessions};
 use pgrx::pg_sys::{self, ParamListInfo, PlannedStmt, Query, planner_hook_type};
 use std::ffi::{c_char, c_int};
 
@@ -30,15 +30,19 @@ unsafe extern "C-unwind" fn trampoline(
     // planning, which may have altered it but not where it stands in its text.
     unsafe {
         let Some(handlers) = active() else { return next(parse, source, options, parameters) };
-        let recorded = guarded(|| (handlers.planning)(&Analysed::new(parse, source)));
-        attempt(
+        let (recorded, outermost) =
+            guarded(|| sessions::entering(|| (handlers.planning)(&Analysed::new(parse, source))));
+        let plan = attempt(
             || next(parse, source, options, parameters),
             |sqlstate| {
+                sessions::leave(outermost);
                 if recorded {
                     quietly(|| (handlers.planning_failed)(&Analysed::new(parse, source), sqlstate));
                 }
             },
-        )
+        );
+        sessions::leave(outermost);
+        plan
     }
 }
 

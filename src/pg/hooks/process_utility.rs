@@ -6,8 +6,8 @@
 
 use super::{active, guarded, quietly};
 use crate::pg::attempt::attempt;
-use crate::pg::raw;
 use crate::pg::utility::Utility;
+use crate::pg::{raw, sessions};
 use pgrx::pg_sys::{
     self, DestReceiver, ParamListInfo, PlannedStmt, ProcessUtility_hook_type, ProcessUtilityContext,
     QueryCompletion, QueryEnvironment,
@@ -40,9 +40,13 @@ unsafe extern "C-unwind" fn trampoline(
         let next =
             || next(statement, source, read_only, context, parameters, environment, receiver, completion);
         let Some(handlers) = active() else { return next() };
-        let ticket =
-            guarded(|| (handlers.utility_starting)(&Utility::new(statement, source, context, parameters)));
-        attempt(next, |sqlstate| quietly(|| (handlers.utility_failed)(ticket, sqlstate)));
+        let judge = || (handlers.utility_starting)(&Utility::new(statement, source, context, parameters));
+        let (ticket, outermost) = guarded(|| sessions::entering(judge));
+        attempt(next, |sqlstate| {
+            sessions::leave(outermost);
+            quietly(|| (handlers.utility_failed)(ticket, sqlstate));
+        });
+        sessions::leave(outermost);
         let processed = completion.as_ref().map_or(0, |completion| completion.nprocessed);
         quietly(|| (handlers.utility_ended)(ticket, processed));
     }

@@ -2,7 +2,7 @@
 //!
 //! After the predecessors. Whoever makes the memory runs [`super::Handlers::started`] once.
 
-use crate::pg::{shared, version};
+use crate::pg::{sessions, shared, version};
 use pgrx::pg_sys::{self, shmem_startup_hook_type};
 
 static mut NEXT_REQUEST: Option<unsafe extern "C-unwind" fn()> = None;
@@ -25,7 +25,7 @@ unsafe extern "C-unwind" fn request() {
         if let Some(next) = NEXT_REQUEST {
             next();
         }
-        pg_sys::RequestAddinShmemSpace(shared::size());
+        pg_sys::RequestAddinShmemSpace(shared::size() + sessions::size());
     }
 }
 
