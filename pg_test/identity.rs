@@ -183,10 +183,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(user_id().as_deref(), Some("u-17"));
-        session::end_of_transaction();
+        session::end_of_transaction(true);
         assert_eq!(user_id(), None);
         identify(&token);
-        session::end_of_transaction();
+        session::end_of_transaction(true);
         assert_eq!(user_id().as_deref(), Some("u-17"));
     }
 

@@ -49,6 +49,8 @@ pub enum ServerError {
     UnexpectedNull(&'static str),
     #[error("extension \"pg_custodian\" is not installed in this database")]
     NotInstalled,
+    #[error("the person of a session cannot be asked for in a parallel worker")]
+    InWorker,
 }
 
 impl Report for ServerError {
@@ -57,6 +59,8 @@ impl Report for ServerError {
             Self::NotPreloaded | Self::NotInstalled => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
+            // as PostgreSQL says of what is forbidden during a parallel operation
+            Self::InWorker => PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE,
             Self::Spi(_) | Self::UnexpectedNull(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -68,6 +72,9 @@ impl Report for ServerError {
                     .into(),
             ),
             Self::NotInstalled => Some("Run CREATE EXTENSION pg_custodian.".into()),
+            Self::InWorker => {
+                Some("Declare the function that asks for it PARALLEL RESTRICTED: ALTER FUNCTION ... PARALLEL RESTRICTED.".into())
+            }
             Self::Spi(_) | Self::UnexpectedNull(_) => None,
         }
     }

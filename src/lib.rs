@@ -35,6 +35,8 @@ pgrx::pg_module_magic!(name, version);
 #[allow(non_snake_case)]
 pub extern "C-unwind" fn _PG_init() {
     settings::define();
+    pg::start_option::define();
+    pg::version::reserve_settings();
     if pg::session::is_preloading() {
         pg::hooks::install(pipeline::handlers());
         workers::register();

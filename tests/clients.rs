@@ -79,6 +79,7 @@ fn pgjdbc_identifies_and_is_told_apart() {
 #[test]
 fn what_programs_do_before_anybody_could_identify_is_not_refused() {
     let shop = shop::open("identify");
+    shop.admin().batch_execute("create type public.mood as enum ('bad', 'good')").unwrap();
     for kind in [Kind::Psycopg, Kind::Node, Kind::Jdbc] {
         let said = introduce(kind.program(&shop).arg("usual"), &shop).succeed().stdout;
         let refused: Vec<_> = said.lines().filter(|line| !line.ends_with("\tok")).collect();
@@ -275,4 +276,49 @@ fn file(name: &str) -> PathBuf {
 /// Where scripts/setup.sh puts the clients.
 fn state() -> PathBuf {
     std::env::var("PGC_STATE").expect("PGC_STATE is set by scripts/client.sh").into()
+}
+
+/// The same for clients that cannot run SQL first: the token comes with the connection.
+mod at_start {
+    use super::*;
+
+    #[test]
+    fn psql_presents_its_token_when_it_connects() {
+        starts(Kind::Psql);
+    }
+
+    #[test]
+    fn psycopg_presents_its_token_when_it_connects() {
+        starts(Kind::Psycopg);
+    }
+
+    #[test]
+    fn node_postgres_presents_its_token_when_it_connects() {
+        starts(Kind::Node);
+    }
+
+    #[test]
+    fn pgjdbc_presents_its_token_when_it_connects() {
+        starts(Kind::Jdbc);
+    }
+
+    fn starts(kind: Kind) {
+        let shop = shop::open("identify");
+        let mut program = kind.program(&shop);
+        if kind == Kind::Psql {
+            let token = shop.issuer.person("alice", &["support"]);
+            program.env("PGOPTIONS", format!("-c pg_custodian.token={token}"));
+            program.args(["-c", r"\echo started", "-c", "select custodian.user_id()"]);
+            program.args(["-c", "select iban as psql_alice_started from masked.customers where id = 1"]);
+        } else {
+            program.arg("start");
+        }
+        let said = introduce(&mut program, &shop).succeed();
+        let words: Vec<_> = said.stdout.trim_end().split(['\t', '\n']).collect();
+        assert_eq!(words, ["started", "alice", PLAIN], "{}", kind.tag());
+        shop::sync(&mut shop.admin());
+        let record = shop.the_record(&format!("{}_alice_started", kind.tag()));
+        assert_eq!((record.user(), record.outcome()), ("alice", "ok"));
+        assert!(!shop.cluster.log().contains("eyJ"), "a token in the server log");
+    }
 }

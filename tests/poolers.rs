@@ -102,11 +102,11 @@ fn the_scope_of_identities_is_not_for_the_governed_to_change() {
 
     // With it, whoever identifies does so for one transaction.
     identify(&mut client, &shop.issuer.person("alice", &["support"])).unwrap();
-    assert_refused(client.simple_query("select 1"), &NO_PERSON);
+    assert_refused(client.simple_query("select now()"), &NO_PERSON);
     client.simple_query("begin").unwrap();
     identify(&mut client, &shop.issuer.person("alice", &["support"])).unwrap();
     client.simple_query("select 1; commit").unwrap();
-    assert_refused(client.simple_query("select 1"), &NO_PERSON);
+    assert_refused(client.simple_query("select now()"), &NO_PERSON);
 }
 
 /// Rounds of both at the same time; what they believe is what the ledger says, of every statement.

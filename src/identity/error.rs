@@ -41,6 +41,8 @@ pub enum IdentityError {
     UsedTokens(#[from] UsedTokensFault),
     #[error("cursor was opened by another person, or by nobody")]
     PersonChanged,
+    #[error("temporary objects of another person are in use")]
+    Leftovers,
     #[error("argument \"{0}\" must not be null")]
     NullArgument(&'static str),
     #[error("argument \"{0}\" must not be empty")]
@@ -95,6 +97,7 @@ impl Report for IdentityError {
             Self::UsedTokens(UsedTokensFault::Busy(_)) => PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
             Self::UsedTokens(fault) if fault.is_full() => PgSqlErrorCode::ERRCODE_DISK_FULL,
             Self::UsedTokens(_) => PgSqlErrorCode::ERRCODE_IO_ERROR,
+            Self::Leftovers => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
             Self::BrokenIssuer(_) | Self::RevokedEverywhere(_) => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
@@ -162,6 +165,7 @@ impl Report for IdentityError {
                 "Free space on the file system that holds the directory \"pg_custodian\" of the data directory.".into()
             }
             Self::UsedTokens(_) => "See the directory \"pg_custodian\" of the data directory.".into(),
+            Self::Leftovers => "Run DISCARD ALL and call custodian.set_identity(token) again.".into(),
             Self::PersonChanged => "Run the statement again.".into(),
             Self::NullArgument("token") => {
                 "Call custodian.set_identity(token) with a signed token, or custodian.clear_identity() to be nobody."
@@ -209,6 +213,7 @@ impl IdentityError {
                 "revoked"
             }
             Self::TokenUsed { .. } => "used",
+            Self::Leftovers => "in use",
             Self::NullArgument(_) => "missing",
             _ => "failed",
         }

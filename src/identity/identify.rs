@@ -10,7 +10,9 @@ use crate::event::{Note, Outcome};
 use crate::pg::{session as backend, shared};
 use crate::settings::{self, IdentityScope};
 use crate::trail;
+use pgrx::PgTryBuilder;
 use serde_json::{Map, Value, json};
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,13 @@ pub fn identify(token: Option<Secret>, for_transaction: bool) -> Result<Rc<Perso
         Ok((person, verified)) => {
             delay::succeeded();
             let person = Rc::new(person);
+            PgTryBuilder::new(AssertUnwindSafe(|| session::make_room(&person)))
+                .catch_others(|cause| {
+                    // it is on record even then; the server's own error says what is in the way
+                    let _ = record_failure(&IdentityError::Leftovers, token.as_ref(), before.as_deref());
+                    cause.rethrow()
+                })
+                .execute();
             session::begin(person.clone(), for_transaction);
             record_success(&person, &verified, for_transaction, before.as_deref())
                 .inspect_err(|_| session::end())?;

@@ -5,10 +5,11 @@
 //! nowhere a statement could write: it is no setting, and no ROLLBACK brings it back. Every attempt is
 //! recorded before its outcome is known to the client. The text of a token is in no message and no event.
 //!
-//! Does not promise that PostgreSQL itself forgets the text of a statement with a token in it;
-//! pass tokens as parameters.
+//! Does not promise that PostgreSQL shows nobody the text of a statement with a token in it while it
+//! parses it (what is kept of it is cleaned by `pg::conceal`); pass tokens as parameters.
 
 pub mod algorithm;
+pub mod arrival;
 mod changes;
 pub mod claims;
 mod delay;

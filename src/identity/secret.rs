@@ -11,6 +11,17 @@ impl Secret {
         Self(text)
     }
 
+    /// What is no UTF-8 is no token either: it becomes a text that no check accepts.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self(text),
+            Err(error) => {
+                error.into_bytes().fill(0);
+                Self(String::new())
+            }
+        }
+    }
+
     /// The text itself, for verification only. Never format, log or store what this returns.
     pub fn expose(&self) -> &str {
         &self.0

@@ -7,7 +7,7 @@
 
 use super::error::IdentityError;
 use super::person::Person;
-use super::{changes, live as shown, revocation};
+use super::{arrival, changes, live as shown, revocation};
 use crate::event::PersonTag;
 use crate::pg::{session as backend, shared};
 use crate::trail;
@@ -23,6 +23,10 @@ struct State {
     checked_in: Option<u64>,
     /// Cursors may be open that were opened for this person.
     cursors_of: Option<Rc<Person>>,
+    /// The subtransaction in which the session passed from one person to another.
+    passed_in: Option<u32>,
+    /// What was taken from an earlier person came back by a rollback.
+    haunted: bool,
 }
 
 thread_local! {
@@ -71,13 +75,28 @@ pub fn check(now: i64) -> Result<Option<Rc<Person>>, IdentityError> {
     Ok(Some(person))
 }
 
-/// Makes `person` the one of this session. Call it while a portal runs, as [`close_cursors`].
-pub(super) fn begin(person: Rc<Person>, for_transaction: bool) {
-    let strangers = STATE
-        .with_borrow(|state| state.cursors_of.as_ref().is_some_and(|before| !before.same_clearance(&person)));
+/// If the session was somebody else's, leaves nothing of his to `person`: see
+/// [`backend::discard_leftovers`], which raises an ERROR if something of it is in use. Call it
+/// before [`begin`], and while a portal runs, as [`close_cursors`].
+pub(super) fn make_room(person: &Person) {
+    let strangers = STATE.with_borrow(|state| {
+        state.haunted || state.cursors_of.as_ref().is_some_and(|before| !before.same_clearance(person))
+    });
     if strangers {
-        close_cursors();
+        backend::close_cursors();
+        backend::discard_leftovers();
+        STATE.with_borrow_mut(|state| {
+            state.passed_in = Some(backend::subtransaction());
+            state.haunted = false;
+        });
     }
+}
+
+/// Makes `person` the one of this session.
+pub(super) fn begin(person: Rc<Person>, for_transaction: bool) {
+    backend::forget_plans();
+    // how the session started does not matter any more
+    arrival::forget();
     STATE.with_borrow_mut(|state| {
         state.cursors_of = Some(person.clone());
         state.person = Some(person.clone());
@@ -109,6 +128,8 @@ pub fn end() {
     if had {
         shown::hide();
         trail::set_person(None);
+        // nobody may go on with what was planned, and judged, for the person
+        backend::forget_plans();
     }
 }
 
@@ -135,10 +156,31 @@ pub fn close_cursors() {
     }
 }
 
-/// The transaction committed, was prepared, or aborted. Never fails.
-pub fn end_of_transaction() {
+/// What [`make_room`] took from somebody is there again: nobody must find it.
+fn give_back() {
+    end();
+    STATE.with_borrow_mut(|state| state.haunted = true);
+}
+
+/// A subtransaction is rolled back. Never fails.
+pub fn subtransaction_aborted(number: u32) {
+    // numbers grow: what began within it has one that is not lower
+    if STATE.with_borrow(|state| state.passed_in.is_some_and(|passed| passed >= number)) {
+        give_back();
+    }
+}
+
+/// The transaction committed or was prepared, or it aborted. Never fails.
+///
+/// If the session passed from one person to another in a transaction that is rolled back, what the
+/// first one left is there again, and the second one must not find it: it is nobody's session then.
+pub fn end_of_transaction(committed: bool) {
+    let passed = STATE.with_borrow_mut(|state| state.passed_in.take().is_some());
     if STATE.with_borrow(|state| state.for_transaction) {
         end();
+    }
+    if passed && !committed {
+        give_back();
     }
     if changes::settle() {
         STATE.with_borrow_mut(|state| state.checked_in = None);

@@ -4,12 +4,14 @@ use super::person::Person;
 use super::secret::Secret;
 use super::{changes, enrolled, identify, registry, revocation, session};
 use crate::error::report;
+use crate::pg::session as backend;
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::{ErrorReport, ErrorReportable};
 use pgrx::prelude::*;
 use pgrx::{AllocatedByRust, JsonB, PgSqlErrorCode};
+use std::rc::Rc;
 
 /// A row of type `custodian.person`. Signatures spell it out: pgrx reads them by their letters.
 type PersonRow = PgHeapTuple<'static, AllocatedByRust>;
@@ -34,37 +36,37 @@ fn clear_identity() -> Result<(), ErrorReport> {
 /// `custodian.whoami`. pgrx knows no composite type in an Option in a Result.
 #[pg_extern(sql = false)]
 fn whoami() -> Option<pgrx::composite_type!('static, "custodian.person")> {
-    session::live().map(|person| row(&person).unwrap_or_report())
+    person().map(|person| row(&person).unwrap_or_report())
 }
 
 /// `custodian.user_id`
 #[pg_extern(sql = false)]
 fn person_user_id() -> Option<String> {
-    session::live().map(|person| person.user_id.clone())
+    person().map(|person| person.user_id.clone())
 }
 
 /// `custodian.email`
 #[pg_extern(sql = false)]
 fn person_email() -> Option<String> {
-    session::live().and_then(|person| person.email.clone())
+    person().and_then(|person| person.email.clone())
 }
 
 /// `custodian.groups`
 #[pg_extern(sql = false)]
 fn person_groups() -> Vec<String> {
-    session::live().map(|person| person.groups.clone()).unwrap_or_default()
+    person().map(|person| person.groups.clone()).unwrap_or_default()
 }
 
 /// `custodian.has_group`
 #[pg_extern(sql = false)]
 fn person_has_group(group_name: Option<String>) -> bool {
-    group_name.is_some_and(|group| session::live().is_some_and(|person| person.is_in(&group)))
+    group_name.is_some_and(|group| person().is_some_and(|person| person.is_in(&group)))
 }
 
 /// `custodian.claims`
 #[pg_extern(sql = false)]
 fn person_claims() -> Result<Option<JsonB>, ErrorReport> {
-    let Some(person) = session::live() else { return Ok(None) };
+    let Some(person) = person() else { return Ok(None) };
     serde_json::from_str(&person.claims).map(|claims| Some(JsonB(claims))).map_err(internal)
 }
 
@@ -171,6 +173,12 @@ fn announce_change<'a>(
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, ErrorReport> {
     changes::announce();
     Ok(None)
+}
+
+/// The person who is here now. Raises an ERROR where nobody can tell.
+fn person() -> Option<Rc<Person>> {
+    backend::in_leader().map_err(report).unwrap_or_report();
+    session::live()
 }
 
 fn row(person: &Person) -> Result<PersonRow, ErrorReport> {

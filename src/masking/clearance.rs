@@ -32,6 +32,7 @@ thread_local! {
 /// unknown policy reveals nothing; without the preloaded library there is no answer.
 pub fn reveals(id: i64) -> Result<bool, ServerError> {
     shared::preloaded()?;
+    session::in_leader()?;
     let (generation, serial) = (shared::generation(), person::serial());
     let remembered = DECIDED.with_borrow(|decided| {
         let valid = decided.generation == generation && decided.serial == serial;

@@ -1,5 +1,6 @@
 //! Reading catalogs and our own small tables from where SQL cannot run: inside hooks.
 
+use super::harmless::Catalog;
 use crate::error::ServerError;
 use pgrx::FromDatum;
 use pgrx::memcxt::PgMemoryContexts;
@@ -197,6 +198,14 @@ pub fn relation_kind(relid: Oid) -> Option<u8> {
 pub fn namespace_of(relid: Oid) -> Option<Oid> {
     // SAFETY: a system cache lookup.
     valid(unsafe { pg_sys::get_rel_namespace(relid) })
+}
+
+/// A catalog of the server, and those of its columns that exist in this version.
+pub fn listed(name: &str, columns: &[&str]) -> Option<Catalog> {
+    let relid = relation("pg_catalog", name)?;
+    // SAFETY: looks the column up; 0 if there is none of that name.
+    let number = |column: &&str| unsafe { pg_sys::get_attnum(relid, column.as_pg_cstr()) };
+    Some(Catalog { relid, columns: columns.iter().map(number).filter(|number| *number > 0).collect() })
 }
 
 /// Name of column `number` of a relation.

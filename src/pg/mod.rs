@@ -6,6 +6,8 @@
 
 pub mod attempt;
 pub mod catalog;
+pub mod conceal;
+pub mod harmless;
 pub mod heap;
 pub mod hooks;
 pub mod parameters;
@@ -16,6 +18,7 @@ pub mod session;
 pub mod sessions;
 pub mod shared;
 pub mod spi;
+pub mod start_option;
 pub mod transaction;
 pub mod utility;
 pub mod version;

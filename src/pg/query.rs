@@ -1,5 +1,6 @@
 //! Views of statements, borrowed for the length of a hook.
 
+use super::harmless::{Catalog, Harmless};
 use super::version;
 use pgrx::pg_sys::{self, Bitmapset, CmdType, List, Node, NodeTag, Oid, PlannedStmt, Query, QueryDesc};
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -80,7 +81,7 @@ fn words<'a>(set: *mut Bitmapset) -> &'a [pg_sys::bitmapword] {
 }
 
 /// Members of a set of columns; it counts from FirstLowInvalidHeapAttributeNumber.
-fn columns(set: *mut Bitmapset) -> Vec<i16> {
+pub(super) fn columns(set: *mut Bitmapset) -> Vec<i16> {
     let mut out = Vec::new();
     for (index, word) in words(set).iter().enumerate() {
         let mut rest = *word;
@@ -203,11 +204,11 @@ impl<'a> Planned<'a> {
     }
 
     /// Whether it reads relations among `catalogs`, no other, and writes nothing.
-    pub fn only_reads(&self, catalogs: &[Oid]) -> bool {
+    pub fn only_reads(&self, catalogs: &[Catalog]) -> bool {
         let (mut any, mut other) = (false, self.writes());
         self.each_raw(|raw| {
             any = true;
-            other |= !catalogs.contains(&raw.relid);
+            other |= !catalogs.iter().any(|catalog| catalog.relid == raw.relid);
         });
         any && !other
     }
@@ -286,7 +287,7 @@ impl<'a> Planned<'a> {
                 NodeTag::T_Result => (*plan.planTree.cast::<pg_sys::Result>()).resconstantqual,
                 NodeTag::T_FunctionScan => {
                     let scan = &*plan.planTree.cast::<pg_sys::FunctionScan>();
-                    if !Calls::only(scan.functions.cast(), allowed) {
+                    if !Harmless::calls_only(scan.functions.cast(), allowed) {
                         return false;
                     }
                     std::ptr::null_mut()
@@ -302,7 +303,7 @@ impl<'a> Planned<'a> {
                 && !plan.hasModifyingCTE
                 && plan.commandType == CmdType::CMD_SELECT
                 && plan.rowMarks.is_null()
-                && Calls::only(tree.targetlist.cast(), allowed)
+                && Harmless::calls_only(tree.targetlist.cast(), allowed)
         }
     }
 }
@@ -352,18 +353,10 @@ impl<'a> Analysed<'a> {
     }
 
     /// Whether it only calls functions among `allowed`, with constants and parameters, and reads
-    /// no relation but those in `catalogs`, by operators of the server itself.
-    pub fn only_calls(&self, allowed: &[Oid], catalogs: &[Oid]) -> bool {
-        let mut calls = Calls { allowed, catalogs, called: false, outside: false };
-        // SAFETY: the walker below only looks; the query is whole.
-        unsafe {
-            let context = (&raw mut calls).cast::<c_void>();
-            self.command() == Command::Select
-                && !self.writes()
-                && !version::walk_query(self.query, Calls::walker, context)
-                && !calls.outside
-                && calls.called
-        }
+    /// nothing but columns of `catalogs`, by operators of the server itself.
+    pub fn only_calls(&self, allowed: &[Oid], catalogs: &[Catalog]) -> bool {
+        // SAFETY: the query is whole.
+        unsafe { Harmless::only_looks_up(self.query, allowed, catalogs) }
     }
 
     /// Whether it calls one of `functions` anywhere.
@@ -377,83 +370,6 @@ impl<'a> Analysed<'a> {
             version::walk_query(self.query, Search::walker, (&raw mut search).cast());
         }
         search.found
-    }
-}
-
-/// Whether every node is one of a few harmless kinds.
-struct Calls<'a> {
-    allowed: &'a [Oid],
-    catalogs: &'a [Oid],
-    /// A function or relation of those was found: a statement of nothing but constants is not harmless enough.
-    called: bool,
-    outside: bool,
-}
-
-impl Calls<'_> {
-    /// # Safety
-    /// `node` is a node, a list of nodes, or NULL.
-    unsafe fn only(node: *mut Node, allowed: &[Oid]) -> bool {
-        let mut calls = Calls { allowed, catalogs: &[], called: false, outside: false };
-        // SAFETY: as the caller promises.
-        unsafe { !Self::walker(node, (&raw mut calls).cast()) && !calls.outside }
-    }
-
-    unsafe extern "C-unwind" fn walker(node: *mut Node, context: *mut c_void) -> bool {
-        // SAFETY: PostgreSQL's walkers pass nodes or NULL, and the context we gave them.
-        unsafe {
-            let Some(head) = node.as_ref() else { return false };
-            let calls = &mut *context.cast::<Calls<'_>>();
-            let fits = match head.type_ {
-                NodeTag::T_FuncExpr => {
-                    calls.called = true;
-                    calls.allowed.contains(&(*node.cast::<pg_sys::FuncExpr>()).funcid)
-                }
-                NodeTag::T_RangeTblEntry => {
-                    let entry = &*node.cast::<pg_sys::RangeTblEntry>();
-                    match entry.rtekind {
-                        pg_sys::RTEKind::RTE_RESULT | pg_sys::RTEKind::RTE_FUNCTION => true,
-                        pg_sys::RTEKind::RTE_JOIN => !calls.catalogs.is_empty(),
-                        pg_sys::RTEKind::RTE_RELATION => {
-                            calls.called = true;
-                            calls.catalogs.contains(&entry.relid)
-                        }
-                        _ => false,
-                    }
-                }
-                NodeTag::T_FromExpr => {
-                    !calls.catalogs.is_empty() || (*node.cast::<pg_sys::FromExpr>()).quals.is_null()
-                }
-                NodeTag::T_OpExpr => {
-                    !calls.catalogs.is_empty()
-                        && (*node.cast::<pg_sys::OpExpr>()).opno.to_u32() < pg_sys::FirstNormalObjectId
-                }
-                NodeTag::T_JoinExpr
-                | NodeTag::T_BoolExpr
-                | NodeTag::T_NullTest
-                | NodeTag::T_SortGroupClause => !calls.catalogs.is_empty(),
-                NodeTag::T_Const
-                | NodeTag::T_Param
-                | NodeTag::T_Var
-                | NodeTag::T_List
-                | NodeTag::T_TargetEntry
-                | NodeTag::T_FieldSelect
-                | NodeTag::T_NamedArgExpr
-                | NodeTag::T_RelabelType
-                | NodeTag::T_SQLValueFunction
-                | NodeTag::T_RangeTblRef
-                | NodeTag::T_RangeTblFunction => true,
-                _ => false,
-            };
-            if !fits {
-                calls.outside = true;
-                return true;
-            }
-            match head.type_ {
-                // Walked by query_tree_walker itself, which also visits what hangs on it.
-                NodeTag::T_RangeTblEntry | NodeTag::T_RangeTblRef => false,
-                _ => version::walk_expression(node, Self::walker, context),
-            }
-        }
     }
 }
 

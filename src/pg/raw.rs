@@ -9,8 +9,8 @@
 #![allow(clashing_extern_declarations)]
 
 use pgrx::pg_sys::{
-    Latch, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext, Query, QueryCompletion, QueryDesc,
-    QueryEnvironment, ScanDirection, SubTransactionId, TimestampTz,
+    BackendState, Latch, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext, Query, QueryCompletion,
+    QueryDesc, QueryEnvironment, ScanDirection, SubTransactionId, TimestampTz,
 };
 use std::ffi::{c_char, c_int};
 
@@ -31,11 +31,19 @@ unsafe extern "C" {
     pub fn SetLatch(latch: *mut Latch);
     // elog.c
     pub safe fn geterrcode() -> c_int;
+    // backend_status.c
+    pub fn pgstat_report_activity(state: BackendState::Type, text: *const c_char);
+    // sequence.c
+    pub safe fn ResetSequenceCaches();
+    // plancache.c
+    pub safe fn ResetPlanCache();
 }
 
 unsafe extern "C-unwind" {
     // elog.c
     pub fn pg_re_throw() -> !;
+    // async.c
+    pub fn Async_UnlistenAll();
     // planner.c
     pub fn standard_planner(
         parse: *mut Query,

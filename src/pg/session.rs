@@ -1,6 +1,7 @@
 //! Facts about this backend and its client.
 
 use super::raw;
+use crate::error::ServerError;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -125,6 +126,12 @@ pub fn is_parallel_worker() -> bool {
     unsafe { pg_sys::ParallelWorkerNumber >= 0 }
 }
 
+/// Errs in a parallel worker: what a session knows is in its leader's memory, and a worker that was
+/// asked would answer as nobody's. Only a function that is wrongly declared PARALLEL SAFE gets there.
+pub fn in_leader() -> Result<(), ServerError> {
+    if is_parallel_worker() { Err(ServerError::InWorker) } else { Ok(()) }
+}
+
 /// Whether a transaction is running in which catalogs may be read.
 pub fn in_transaction() -> bool {
     raw::IsTransactionState()
@@ -171,6 +178,31 @@ pub fn sleep_until(until: Instant) {
             pg_sys::check_for_interrupts!();
         }
     }
+}
+
+/// Removes what a session's user leaves behind for the next one: temporary objects, LISTEN,
+/// advisory locks and the state of sequences. What DISCARD ALL does (discard.c), but for settings and
+/// prepared statements, which belong to the driver rather than to its user. Raises an ERROR if a temporary
+/// object is in use. The first two come back if the transaction aborts.
+pub fn discard_leftovers() {
+    // advisory locks (lock.h: USER_LOCKMETHOD)
+    const USER_LOCKS: pg_sys::LOCKMETHODID = 2;
+    // SAFETY: called from a function that a statement of the client runs, in a transaction with a snapshot.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            #[allow(ffi_unwind_calls)] // guarded by the line above
+            raw::Async_UnlistenAll()
+        });
+        pg_sys::LockReleaseSession(USER_LOCKS);
+        pg_sys::ResetTempTableNamespace();
+        pg_sys::CommandCounterIncrement();
+    }
+    raw::ResetSequenceCaches();
+}
+
+/// Has every prepared statement planned anew, and judged anew, before it runs again. Raises nothing.
+pub fn forget_plans() {
+    raw::ResetPlanCache();
 }
 
 /// Cuts `text` to at most `limit` bytes without cutting a character in two.

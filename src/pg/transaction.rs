@@ -55,6 +55,10 @@ unsafe extern "C-unwind" fn transaction(event: XactEvent::Type, _argument: *mut 
             }
         }
         if let Some(handlers) = super::hooks::handlers() {
+            if ending == Ending::Aborted {
+                // An error that is not logged has not come by emit_log.
+                super::conceal::from_activity(handlers.secrets);
+            }
             (handlers.transaction_ended)(ending);
         }
         if WAKE_LAUNCHER.replace(false)

@@ -162,6 +162,36 @@ impl<'a> Utility<'a> {
         }
     }
 
+    /// Whether it prepares a transaction for later, or ends such a one.
+    pub fn is_two_phase(&self) -> bool {
+        matches!(self.command(), b"PREPARE TRANSACTION" | b"COMMIT PREPARED" | b"ROLLBACK PREPARED")
+    }
+
+    /// The setting that SET, RESET or SHOW names, in lower case; and whether it is only put back to
+    /// what it was when the session began. RESET ALL names nothing; SET CONSTRAINTS is none of them.
+    pub fn setting(&self) -> Option<(String, bool)> {
+        // SAFETY: the tag says which struct the node is.
+        let (name, resets) = unsafe {
+            match self.tag() {
+                NodeTag::T_VariableSetStmt => {
+                    let set = &*self.node().cast::<pg_sys::VariableSetStmt>();
+                    let resets = matches!(
+                        set.kind,
+                        pg_sys::VariableSetKind::VAR_RESET
+                            | pg_sys::VariableSetKind::VAR_RESET_ALL
+                            | pg_sys::VariableSetKind::VAR_SET_DEFAULT
+                    );
+                    (text(set.name), resets)
+                }
+                NodeTag::T_VariableShowStmt => {
+                    (text((*self.node().cast::<pg_sys::VariableShowStmt>()).name), false)
+                }
+                _ => return None,
+            }
+        };
+        Some((name.to_ascii_lowercase(), resets))
+    }
+
     /// Whether its text may hold a password or another secret, wherever it stands in it.
     pub fn carries_secret(&self) -> bool {
         // SAFETY: the tag says which struct the node is; option lists hold DefElems.

@@ -356,3 +356,26 @@ pub(super) fn backend_index() -> Option<usize> {
     let number = unsafe { pg_sys::MyProcNumber };
     usize::try_from(number).ok().filter(|number| *number < backends())
 }
+
+/// Takes `pg_custodian.` for our settings: a misspelt one is an error and not a new setting, which
+/// everybody could read.
+pub fn reserve_settings() {
+    // SAFETY: in _PG_init, after our settings were defined.
+    unsafe {
+        #[cfg(feature = "pg14")]
+        pg_sys::EmitWarningsOnPlaceholders(c"pg_custodian".as_ptr());
+        #[cfg(not(feature = "pg14"))]
+        pg_sys::MarkGUCPrefixReserved(c"pg_custodian".as_ptr());
+    }
+}
+
+/// Whether an entry of the range table only stands for the keys of GROUP BY, as from 18 on.
+pub(super) fn is_grouping(kind: pg_sys::RTEKind::Type) -> bool {
+    #[cfg(feature = "pg18")]
+    return kind == pg_sys::RTEKind::RTE_GROUP;
+    #[cfg(not(feature = "pg18"))]
+    {
+        let _ = kind;
+        false
+    }
+}

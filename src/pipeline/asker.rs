@@ -5,7 +5,7 @@ use crate::error::{Report, ServerError, report};
 use crate::event::Shape;
 use crate::gate;
 use crate::identity::enrolled::{self, Mode};
-use crate::identity::{IdentityError, Person, session as identity};
+use crate::identity::{IdentityError, Person, arrival, session as identity};
 use crate::pg::session;
 use crate::pg::sessions::{self, Standing};
 use crate::settings::{self, AuditRoles};
@@ -26,6 +26,21 @@ pub(super) fn enrolled() -> Result<Option<(Oid, Mode)>, ServerError> {
         (Some(a), Some(b)) => Some(if b.1 > a.1 { b } else { a }),
         (a, b) => a.or(b),
     })
+}
+
+/// Verifies the token that came with the connection, if that is still to be done. Whoever needs no
+/// person is only told that it was not accepted; the others are refused, and told then.
+pub(super) fn arrive() -> Result<(), ServerError> {
+    if !arrival::is_due() || !session::in_transaction() {
+        return Ok(());
+    }
+    arrival::arrive();
+    if !Asker::find()?.0.needs_person()
+        && let Some(error) = arrival::failure()
+    {
+        pgrx::warning!("the token given at the start of the session was not accepted: {error}");
+    }
+    Ok(())
 }
 
 /// Who asks: the enrolled role, if any, and the person, if any.
@@ -58,6 +73,12 @@ impl Asker {
 
     pub(super) fn needs_person(&self) -> bool {
         self.enrolled.is_some_and(|(_, mode)| mode >= Mode::Identify)
+    }
+
+    /// The role on whose account a person is needed and not there.
+    pub(super) fn lacks_person(&self) -> Option<Oid> {
+        let (role, mode) = self.enrolled?;
+        (mode >= Mode::Identify && self.person.is_none()).then_some(role)
     }
 
     pub(super) fn governed(&self) -> Option<gate::Asker<'_>> {
@@ -101,6 +122,23 @@ impl Asker {
 /// Records the refusal of a statement and turns it into the error to raise.
 /// `text` is the statement's, as `build::text` keeps it.
 pub(super) fn refuse(
+    asker: &Asker,
+    error: impl Report,
+    text: &[u8],
+    shape: impl FnOnce() -> Shape,
+) -> ErrorReport {
+    // Whoever came with a token is told what was wrong with it, rather than that he came without.
+    let failure = match asker.person {
+        None => arrival::failure(),
+        Some(_) => None,
+    };
+    match failure {
+        Some(failure) => record_refusal(asker, failure, text, shape),
+        None => record_refusal(asker, error, text, shape),
+    }
+}
+
+fn record_refusal(
     asker: &Asker,
     error: impl Report,
     text: &[u8],

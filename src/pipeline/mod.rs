@@ -5,6 +5,7 @@
 //! and the server log says so: our fault must not become the application's outage.
 
 mod asker;
+mod harmless;
 mod surroundings;
 mod utility;
 
@@ -30,7 +31,6 @@ use crate::pg::sessions::{self, Standing};
 use crate::pg::transaction::Ending;
 use crate::pg::{catalog, session, shared};
 use crate::trail;
-use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -38,11 +38,6 @@ use std::cell::Cell;
 /// Stands for "whoever it is": a statement that identifies changes the person while it runs, and one
 /// on types needs nobody.
 const ANYBODY: u64 = u64::MAX;
-
-/// Catalogs that drivers read to learn the types of what they get, the answer of set_identity
-/// included: pg_type, pg_range, pg_namespace, pg_attribute, pg_enum. They hold no data and no texts.
-const TYPE_CATALOGS: [Oid; 5] =
-    [Oid::from_u32(1247), Oid::from_u32(3541), Oid::from_u32(2615), Oid::from_u32(1249), Oid::from_u32(3501)];
 
 /// What the hooks call.
 pub fn handlers() -> Handlers {
@@ -59,11 +54,12 @@ pub fn handlers() -> Handlers {
         utility_starting,
         utility_ended,
         utility_failed,
+        secrets: redact::parts,
         redacted,
         stopped: steward::explanation,
         object_access,
         transaction_ended,
-        subtransaction_aborted: capture::subtransaction_aborted,
+        subtransaction_aborted,
         depth: capture::depth,
     }
 }
@@ -111,13 +107,11 @@ fn planning(query: &Analysed<'_>) -> Result<bool, ErrorReport> {
     if query.is_utility() || session::in_referential_check() {
         return Ok(false);
     }
+    asker::arrive().map_err(report)?;
     let (asker, ended) = Asker::find().map_err(report)?;
     let recorded = asker.leaves_record(false);
-    let role = match asker.enrolled {
-        Some((role, mode)) if mode >= Mode::Identify && asker.person.is_none() => role,
-        _ => return Ok(recorded),
-    };
-    if query.only_calls(&known.identifying, &TYPE_CATALOGS) {
+    let Some(role) = asker.lacks_person() else { return Ok(recorded) };
+    if query.only_calls(&known.identifying, &known.readable) {
         return Ok(recorded);
     }
     let (text, shape) = (open_text(query.text()), || shape_of_query(query));
@@ -164,16 +158,16 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
     }
     let (asker, ended) = Asker::find().map_err(report)?;
     let relevant = is_any_relevant(planned).map_err(report)?;
-    // Only what names no relation can be an identification.
-    let identifies = !planned.names_relations()
-        && planned.only_calls(&known.identifying)
-        && planned.calls_any(&known.identifying);
+    // Only what names no relation can be an identification, or nothing but constants.
+    let harmless = !planned.names_relations() && planned.only_calls(&known.identifying);
+    let identifies = harmless && planned.calls_any(&known.identifying);
     if identifies && capture::depth() == 0 {
         // It ends the person it was judged under, and is not to be stopped for that.
         sessions::judged(Standing::Excused);
     }
-    // What was planned without a person was found harmless then: see `planning`.
-    let looks_up_types = asker.person.is_none() && planned.only_reads(&TYPE_CATALOGS);
+    // What was planned without a person was found harmless then: see `planning`. A plan that was made
+    // for somebody is not used any more when he is gone: see `identity::session`.
+    let looks_up_types = asker.person.is_none() && planned.only_reads(&known.readable);
     let secrecy = if planned.calls_any_added(&known.presenting) {
         Secrecy::Identifies
     } else if planned.calls_any_added(&known.confiding) {
@@ -186,14 +180,14 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
     let text = || build::text(planned.text(), secrecy);
     let bare = || build::planned(planned.command(), planned.writes(), &uses(), Fields::default());
 
-    if let Some(error) = ended.filter(|_| !identifies && !looks_up_types) {
+    if let Some(error) = ended.filter(|_| !harmless && !looks_up_types) {
         return Err(refuse(&asker, error, &text(), bare));
     }
     let mut grants = Vec::new();
     if let Some(governed) = asker.governed().filter(|_| !looks_up_types) {
         let uses = uses();
         let exporting = is_in(Scope::Exports);
-        let statement = gate::Statement { uses: &uses, exporting, identifying: identifies };
+        let statement = gate::Statement { uses: &uses, exporting, identifying: harmless };
         grants = match gate::check(&governed, &statement, &masking::table_behind).into_result() {
             Ok(grants) => grants,
             Err(error) => return Err(refuse(&asker, error, &text(), bare)),
@@ -304,6 +298,7 @@ fn object_access(access: &ObjectAccess) -> Result<(), ErrorReport> {
 
 /// A function called without a statement escapes capture and gate: not on enrolled roles.
 fn check_call(access: &ObjectAccess) -> Result<(), ErrorReport> {
+    asker::arrive().map_err(report)?;
     let (asker, _) = Asker::find().map_err(report)?;
     if !asker.needs_person() {
         return Ok(());
@@ -315,13 +310,15 @@ fn check_call(access: &ObjectAccess) -> Result<(), ErrorReport> {
 
 /// A text on its way into the server log or to the client, if it holds a token: without it.
 fn redacted(text: &[u8]) -> Option<Vec<u8>> {
-    match redact::tokens(text) {
-        Cow::Borrowed(_) => None,
-        Cow::Owned(clean) => Some(clean),
-    }
+    redact::message(text)
 }
 
 fn transaction_ended(ending: Ending) {
     capture::transaction_ended(ending);
-    identity::end_of_transaction();
+    identity::end_of_transaction(ending == Ending::Committed);
+}
+
+fn subtransaction_aborted(number: u32) {
+    capture::subtransaction_aborted(number);
+    identity::subtransaction_aborted(number);
 }

@@ -1,6 +1,8 @@
 //! Whether the extension is installed in this database, and what is where in it.
 
+use super::harmless;
 use crate::ledger::guard;
+use crate::pg::harmless::Catalog;
 use crate::pg::{catalog, session, shared, transaction};
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
@@ -13,6 +15,8 @@ pub(super) struct Surroundings {
     installed: bool,
     /// Functions that a session without a person may call, and nothing else.
     pub(super) identifying: Vec<Oid>,
+    /// Catalogs that a session without a person may read.
+    pub(super) readable: Vec<Catalog>,
     /// Functions that are given a token.
     pub(super) presenting: Vec<Oid>,
     /// Functions that may be given another secret: the key of an issuer that signs with HS256.
@@ -29,15 +33,12 @@ impl Surroundings {
         let ours = |names: &[&str]| catalog::functions("custodian", names);
         let mut identifying =
             ours(&["set_identity", "clear_identity", "whoami", "user_id", "email", "groups"]);
-        // What drivers ask when they connect; none of them reads a table.
-        identifying.extend(catalog::functions(
-            "pg_catalog",
-            &["version", "current_database", "current_schema", "pg_backend_pid", "pg_is_in_recovery"],
-        ));
+        identifying.extend(harmless::functions());
         Self {
             generation,
             installed: true,
             identifying,
+            readable: harmless::catalogs(),
             presenting: ours(&["set_identity"]),
             confiding: ours(&["trust_issuer", "rotate_keys"]),
             ledger: guard::tables(),

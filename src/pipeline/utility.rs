@@ -1,6 +1,7 @@
 //! Utility statements: everything that has no plan of its own.
 
-use super::asker::{Asker, refuse};
+use super::asker::{self, Asker, refuse};
+use super::harmless::needs_nobody;
 use super::surroundings::installed;
 use super::{KEY, split, write_fields};
 use crate::capture::build::{self, Fields};
@@ -8,7 +9,7 @@ use crate::capture::statement::{self as capture, Facts};
 use crate::error::report;
 use crate::event::Outcome;
 use crate::gate::{self, UtilityUse};
-use crate::identity::session as identity;
+use crate::identity::{arrival, session as identity};
 use crate::ledger::guard;
 use crate::masking;
 use crate::pg::hooks::{Depth, Ticket};
@@ -83,6 +84,7 @@ pub(super) fn utility_starting(utility: &Utility<'_>) -> Result<Ticket, ErrorRep
             sessions::judged(Standing::Excused);
         }
         identity::end();
+        arrival::forget();
     }
     match &kind {
         Kind::CopyOut(None) => enter(depth, Scope::Exports),
@@ -106,6 +108,9 @@ pub(super) fn utility_starting(utility: &Utility<'_>) -> Result<Ticket, ErrorRep
 }
 
 fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport> {
+    if !is_harmless(kind) {
+        asker::arrive().map_err(report)?;
+    }
     let (asker, ended) = Asker::find().map_err(report)?;
     let relids = build::utility_relations(kind);
     let mut relevant = false;
@@ -115,8 +120,11 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
     let secrecy = build::utility_secrecy(utility);
     let text = || build::text(utility.text(), secrecy);
     let bare = || build::utility(utility, kind, Fields::default());
-    if let Some(error) = ended.filter(|_| !is_harmless(kind)) {
-        return Err(refuse(&asker, error, &text(), bare));
+    if let Some(role) = asker.lacks_person().filter(|_| !needs_nobody(utility, kind)) {
+        return Err(match ended {
+            Some(error) => refuse(&asker, error, &text(), bare),
+            None => refuse(&asker, gate::GateError::no_person(role), &text(), bare),
+        });
     }
     let mut grants = Vec::new();
     if let Some(governed) = asker.governed() {

@@ -191,6 +191,7 @@ public class JdbcClient {
                 connection.rollback();
                 connection.setAutoCommit(true);
             });
+            step("array", () -> connection.createArrayOf("int4", new Integer[] {1, 2}).free());
             step("identity", () -> {
                 String call = "select * from custodian.set_identity(?)";
                 try (PreparedStatement statement = connection.prepareStatement(call)) {

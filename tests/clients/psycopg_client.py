@@ -4,6 +4,11 @@ import os
 import sys
 
 import psycopg
+from psycopg.types import TypeInfo
+from psycopg.types.composite import CompositeInfo
+from psycopg.types.enum import EnumInfo
+from psycopg.types.multirange import MultirangeInfo
+from psycopg.types.range import RangeInfo
 from psycopg_pool import ConnectionPool
 
 TOKENS = {name: os.environ["PGC_" + name.upper()] for name in ("alice", "bob", "carol", "forged")}
@@ -112,6 +117,11 @@ def usual():
             "rollback": lambda: connection.rollback(),
             "time zone": lambda: connection.execute("set time zone 'UTC'"),
             "pool's check": lambda: ConnectionPool.check_connection(connection),
+            "type": lambda: TypeInfo.fetch(connection, "text"),
+            "enum": lambda: EnumInfo.fetch(connection, "mood"),
+            "composite": lambda: CompositeInfo.fetch(connection, "public.orders"),
+            "range": lambda: RangeInfo.fetch(connection, "int4range"),
+            "multirange": lambda: MultirangeInfo.fetch(connection, "int4multirange"),
             "SQLAlchemy's version": lambda: connection.execute("select pg_catalog.version()"),
             "SQLAlchemy's schema": lambda: connection.execute("select current_schema()"),
             "SQLAlchemy's strings": lambda: connection.execute("show standard_conforming_strings"),

@@ -7,6 +7,7 @@
 //! Not called for messages below log_min_messages: then a stopped statement keeps PostgreSQL's words.
 
 use super::{Handlers, handlers, quietly};
+use crate::pg::conceal;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ErrorData, emit_log_hook_type};
 use std::ffi::{CStr, c_char};
@@ -33,6 +34,8 @@ unsafe extern "C-unwind" fn trampoline(data: *mut ErrorData) {
             explain(handlers, &mut *data);
             clean(handlers, &mut *data);
         });
+        // A statement that fails in the parser shows in pg_stat_activity until the next one.
+        quietly(|| conceal::from_activity(handlers.secrets));
     }
     // SAFETY: passes on what elog.c gave us; NEXT is written once, before any backend exists.
     unsafe {

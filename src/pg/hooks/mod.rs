@@ -20,6 +20,7 @@ pub mod post_parse_analyze;
 pub mod process_utility;
 pub mod shmem;
 
+use super::conceal::Secrets;
 use super::query::{Analysed, Planned};
 use super::transaction::Ending;
 use super::utility::Utility;
@@ -58,6 +59,8 @@ pub struct Handlers {
     pub utility_starting: fn(&Utility<'_>) -> Result<Ticket, ErrorReport>,
     pub utility_ended: fn(Ticket, processed: u64),
     pub utility_failed: fn(Ticket, sqlstate: [u8; 5]),
+    /// Where a text holds what must not be shown.
+    pub secrets: Secrets,
     /// A text without what must not be shown, if it holds such.
     pub redacted: fn(&[u8]) -> Option<Vec<u8>>,
     /// What the client is told instead of PostgreSQL's message and hint about a statement, or a session,
@@ -77,6 +80,8 @@ pub fn install(handlers: Handlers) {
     if HANDLERS.set(handlers).is_err() {
         return;
     }
+    // A session's first statement may fail in the parser: see `transaction`.
+    super::transaction::register();
     shmem::install();
     post_parse_analyze::install();
     planner::install();
