@@ -10,7 +10,7 @@ mod tests {
 
     fn own(column: &str) -> Option<String> {
         Spi::get_one(&format!(
-            "SELECT (SELECT {column}::text FROM custodian.live_sessions() WHERE pid = pg_backend_pid())"
+            "SELECT (SELECT ({column})::text FROM custodian.live_sessions() WHERE pid = pg_backend_pid())"
         ))
         .unwrap()
     }

@@ -48,6 +48,7 @@ pub fn handlers() -> Handlers {
         planning_failed,
         starting,
         running,
+        finishing: capture::running,
         ran: capture::ran,
         failed: capture::failed,
         ended: capture::ended,

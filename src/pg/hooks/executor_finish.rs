@@ -6,6 +6,7 @@
 use super::{active, guarded, quietly};
 use crate::pg::attempt::attempt;
 use crate::pg::{raw, sessions};
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, ExecutorFinish_hook_type, QueryDesc};
 
 static mut NEXT: ExecutorFinish_hook_type = None;
@@ -24,7 +25,8 @@ unsafe extern "C-unwind" fn trampoline(desc: *mut QueryDesc) {
         return unsafe { next(desc) };
     };
     let key = desc as usize;
-    let (depth, outermost) = guarded(|| sessions::entering(|| (handlers.running)(key)));
+    let (depth, outermost) =
+        guarded(|| sessions::entering(|| Ok::<_, ErrorReport>((handlers.finishing)(key))));
     // SAFETY: `next` and its frame own nothing.
     unsafe {
         attempt(

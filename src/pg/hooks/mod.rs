@@ -53,6 +53,8 @@ pub struct Handlers {
     /// `explain` for EXPLAIN without ANALYZE, which starts the executor and never runs it.
     pub starting: fn(&Planned<'_>, explain: bool) -> Result<(), ErrorReport>,
     pub running: fn(key: usize) -> Result<Depth, ErrorReport>,
+    /// Its rows are out; what runs now was judged when it began.
+    pub finishing: fn(key: usize) -> Depth,
     pub ran: fn(key: usize, Depth, processed: u64),
     pub failed: fn(key: usize, Depth, processed: u64, sqlstate: [u8; 5]),
     pub ended: fn(key: usize),
