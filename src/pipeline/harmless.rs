@@ -114,13 +114,15 @@ const SET: [&str; 25] = [
 ];
 
 /// Beside [`SET`], what tells the server's version and the session's state.
-const SHOW: [&str; 10] = [
+const SHOW: [&str; 11] = [
     "in_hot_standby",
     "integer_datetimes",
     "is_superuser",
     "lc_collate",
     "lc_ctype",
     "max_identifier_length",
+    // Whether to identify in each transaction.
+    "pg_custodian.identity_scope",
     "server_encoding",
     "server_version",
     "server_version_num",
