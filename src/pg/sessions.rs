@@ -404,6 +404,7 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicBool;
 
     fn slot() -> Box<Slot> {
         // SAFETY: zero bytes are a valid slot (atomics only).
@@ -453,27 +454,31 @@ mod tests {
     #[test]
     fn readers_never_see_two_holders_mixed() {
         let slot = slot();
-        let done = std::sync::atomic::AtomicBool::new(false);
-        let seen = std::thread::scope(|scope| {
+        let (done, changes) = (AtomicBool::new(false), AtomicU32::new(0));
+        std::thread::scope(|scope| {
             let reader = scope.spawn(|| {
-                let mut seen = std::collections::HashSet::new();
+                let mut before = 0;
                 while !done.load(Ordering::Relaxed) {
                     if let Some(read) = slot.view(0).unwrap().holder {
                         assert_eq!(read, holder(read.expires_at as u8));
-                        seen.insert(read.expires_at);
+                        if read.expires_at != before {
+                            before = read.expires_at;
+                            changes.fetch_add(1, Ordering::Relaxed);
+                        }
                     }
                 }
-                seen.len()
             });
-            for round in 0..200_000_u32 {
+            // On a busy machine the reader may not get a processor for a while: until it has seen enough.
+            let mut round = 0_u32;
+            while !reader.is_finished() && (round < 200_000 || changes.load(Ordering::Relaxed) < 100) {
                 slot.hold((round % 5 != 0).then(|| holder((round % 200) as u8 + 1)).as_ref());
-                if round % 64 == 0 {
+                round += 1;
+                if round.is_multiple_of(64) {
                     std::thread::yield_now();
                 }
             }
             done.store(true, Ordering::Relaxed);
-            reader.join().unwrap()
+            reader.join().unwrap();
         });
-        assert!(seen > 10, "the reader saw {seen} holders only");
     }
 }
