@@ -102,7 +102,8 @@ fn the_scope_of_identities_is_not_for_the_governed_to_change() {
 
     // With it, whoever identifies does so for one transaction.
     identify(&mut client, &shop.issuer.person("alice", &["support"])).unwrap();
-    assert_refused(client.simple_query("select now()"), &NO_PERSON);
+    let error = assert_refused(client.simple_query("select now()"), &NO_PERSON);
+    assert!(error.hint().unwrap().starts_with("Identify in each transaction: BEGIN;"), "{error:?}");
     client.simple_query("begin").unwrap();
     identify(&mut client, &shop.issuer.person("alice", &["support"])).unwrap();
     client.simple_query("select 1; commit").unwrap();

@@ -5,6 +5,7 @@ use crate::access::{Privilege, Privileges};
 use crate::error::{Report, ServerError};
 use crate::identity::Person;
 use crate::pg::{catalog, session};
+use crate::settings::{self, IdentityScope};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
 
@@ -13,7 +14,7 @@ pub enum GateError {
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error("role \"{role}\" requires an identified person")]
-    NoPerson { role: String },
+    NoPerson { role: String, scope: IdentityScope },
     #[error("access to {what} requires a live grant")]
     NoGrant {
         /// `table "public.customers"`
@@ -31,7 +32,8 @@ pub enum GateError {
 impl GateError {
     /// Nobody was identified on the enrolled `role`.
     pub fn no_person(role: Oid) -> Self {
-        Self::NoPerson { role: String::from_utf8_lossy(&session::role_name(role)).into_owned() }
+        let role = String::from_utf8_lossy(&session::role_name(role)).into_owned();
+        Self::NoPerson { role, scope: settings::identity_scope() }
     }
 
     /// `privileges` on `relation` are not granted to `person`; without a relation, on the
@@ -107,9 +109,12 @@ impl Report for GateError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Server(error) => error.hint(),
-            Self::NoPerson { .. } => {
+            Self::NoPerson { scope: IdentityScope::Session, .. } => {
                 Some("Identify first: SELECT custodian.set_identity('<token>');".to_owned())
             }
+            Self::NoPerson { scope: IdentityScope::Transaction, .. } => Some(
+                "Identify in each transaction: BEGIN; SELECT custodian.set_identity('<token>');".to_owned(),
+            ),
             Self::NoGrant { call, .. } => Some(format!("Ask for: {call}")),
             Self::FunctionCall => Some("Call the function by a statement: SELECT function(...).".to_owned()),
             Self::UnknownRelation => None,

@@ -410,6 +410,7 @@ mod tests {
         // SAFETY: zero bytes are a valid slot (atomics only).
         let slot = unsafe { Box::<Slot>::new_zeroed().assume_init() };
         slot.pid.store(1, Ordering::Release);
+        slot.hold(None);
         slot
     }
 
