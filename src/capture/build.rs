@@ -1,6 +1,8 @@
 //! From the server's view of a statement to the words of an event.
 
+use crate::event::secrets::{self, WITHHELD, Which};
 use crate::event::{Class, Shape, Text, codec, redact};
+use crate::pg::carried::Carried;
 use crate::pg::catalog;
 use crate::pg::parameters::Parameters;
 use crate::pg::query::{Command, RelationUse};
@@ -15,8 +17,6 @@ const LONGEST_TEXT: usize = 1 << 20;
 const LONGEST_PARAMETER: usize = 8192;
 /// Bytes of all parameters together that are kept.
 const ALL_PARAMETERS: usize = 1 << 20;
-/// What stands for the text of a statement that holds a secret.
-const WITHHELD: &[u8] = b"<text withheld: it can hold a secret>";
 /// What stands for the text of a statement that identifies: it holds a token.
 const IDENTIFIES: &[u8] = b"SELECT custodian.set_identity(<token>)";
 
@@ -26,7 +26,9 @@ pub enum Secrecy {
     Open,
     /// It presents a token.
     Identifies,
-    /// It may hold a password.
+    /// Its grammar has a place for passwords: these constants go.
+    Holds(Which),
+    /// It may hold a secret anywhere.
     Withheld,
 }
 
@@ -49,16 +51,38 @@ pub fn secrecy_of_text(text: &[u8]) -> Secrecy {
 
 /// What is kept of a statement's text.
 pub fn text(text: &[u8], secrecy: Secrecy) -> Cow<'_, [u8]> {
-    match secrecy {
-        Secrecy::Open => redact::tokens(session::cut(text, LONGEST_TEXT)),
-        Secrecy::Identifies => Cow::Borrowed(IDENTIFIES),
-        Secrecy::Withheld => Cow::Borrowed(WITHHELD),
+    let clean = match secrecy {
+        Secrecy::Open => secrets::ordinary(text),
+        Secrecy::Holds(which) => secrets::without(text, which),
+        Secrecy::Identifies => return Cow::Borrowed(IDENTIFIES),
+        Secrecy::Withheld => return Cow::Borrowed(WITHHELD),
+    };
+    match clean {
+        Cow::Borrowed(text) => redact::tokens(session::cut(text, LONGEST_TEXT)),
+        Cow::Owned(text) => Cow::Owned(redact::tokens(session::cut(&text, LONGEST_TEXT)).into_owned()),
     }
 }
 
 /// What may be kept of a utility statement's text and parameters.
 pub fn utility_secrecy(statement: &Utility<'_>) -> Secrecy {
-    if statement.carries_secret() { Secrecy::Withheld } else { Secrecy::Open }
+    match statement.carried() {
+        Carried::Password => Secrecy::Holds(Which::AfterPassword),
+        Carried::Options => Secrecy::Holds(Which::All),
+        // What the code runs is recorded for itself; its own text is no statement that could be told apart.
+        Carried::Code if secrets::mentions_password(statement.text()) => Secrecy::Holds(Which::All),
+        Carried::Code | Carried::Nothing => Secrecy::Open,
+    }
+}
+
+/// What is kept of a utility statement's text. What was cut out must be gone by the parse tree's word,
+/// too, or nothing is kept.
+pub fn utility_text<'a>(statement: &Utility<'a>, secrecy: Secrecy) -> Cow<'a, [u8]> {
+    let kept = text(statement.text(), secrecy);
+    let holds = |secret: &Vec<u8>| !secret.is_empty() && memchr::memmem::find(&kept, secret).is_some();
+    match secrecy {
+        Secrecy::Holds(_) if statement.secrets().iter().any(holds) => Cow::Borrowed(WITHHELD),
+        _ => kept,
+    }
 }
 
 fn texts(names: &[String]) -> Vec<Text> {
@@ -173,7 +197,10 @@ pub fn parameters(parameters: &Parameters<'_>, secrecy: Secrecy) -> (Vec<u8>, u1
 }
 
 fn put_value(encoded: &mut Vec<u8>, value: &[u8]) {
-    let clean = redact::tokens(value);
+    let clean = match secrets::tells(value) {
+        true => Cow::Borrowed(b"<withheld>".as_slice()),
+        false => redact::tokens(value),
+    };
     if clean.len() <= LONGEST_PARAMETER {
         return codec::put_parameter(encoded, Some(&clean));
     }

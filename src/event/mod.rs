@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod redact;
+pub mod secrets;
 
 /// A text as the server holds it.
 pub type Text = Vec<u8>;

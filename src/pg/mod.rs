@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod attempt;
+pub mod carried;
 pub mod catalog;
 pub mod conceal;
 pub mod harmless;

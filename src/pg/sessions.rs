@@ -472,7 +472,7 @@ mod tests {
             // On a busy machine the reader may not get a processor for a while: until it has seen enough.
             let mut round = 0_u32;
             while !reader.is_finished() && (round < 200_000 || changes.load(Ordering::Relaxed) < 100) {
-                slot.hold((round % 5 != 0).then(|| holder((round % 200) as u8 + 1)).as_ref());
+                slot.hold((!round.is_multiple_of(5)).then(|| holder((round % 200) as u8 + 1)).as_ref());
                 round += 1;
                 if round.is_multiple_of(64) {
                     std::thread::yield_now();

@@ -77,12 +77,12 @@ impl<'a> Utility<'a> {
         Self { statement, source, context, parameters, lifetime: PhantomData }
     }
 
-    fn node(&self) -> *mut Node {
+    pub(super) fn node(&self) -> *mut Node {
         // SAFETY: valid while the hook runs.
         unsafe { (*self.statement).utilityStmt }
     }
 
-    fn tag(&self) -> NodeTag {
+    pub(super) fn tag(&self) -> NodeTag {
         // SAFETY: a utility statement has its node.
         unsafe { (*self.node()).type_ }
     }
@@ -190,28 +190,6 @@ impl<'a> Utility<'a> {
             }
         };
         Some((name.to_ascii_lowercase(), resets))
-    }
-
-    /// Whether its text may hold a password or another secret, wherever it stands in it.
-    pub fn carries_secret(&self) -> bool {
-        // SAFETY: the tag says which struct the node is; option lists hold DefElems.
-        unsafe {
-            let options = match self.tag() {
-                NodeTag::T_CreateRoleStmt => (*self.node().cast::<pg_sys::CreateRoleStmt>()).options,
-                NodeTag::T_AlterRoleStmt => (*self.node().cast::<pg_sys::AlterRoleStmt>()).options,
-                NodeTag::T_CreateUserMappingStmt
-                | NodeTag::T_AlterUserMappingStmt
-                | NodeTag::T_CreateForeignServerStmt
-                | NodeTag::T_AlterForeignServerStmt
-                | NodeTag::T_CreateSubscriptionStmt
-                | NodeTag::T_AlterSubscriptionStmt => return true,
-                _ => return false,
-            };
-            super::query::list::<pg_sys::DefElem>(options).any(|option| {
-                !option.defname.is_null()
-                    && CStr::from_ptr(option.defname).to_bytes().eq_ignore_ascii_case(b"password")
-            })
-        }
     }
 
     /// What it is. Looks names up in the catalogs, so call it only in a transaction that can.

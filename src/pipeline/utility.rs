@@ -118,7 +118,7 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
         relevant |= masking::relevant(*relid).map_err(report)?;
     }
     let secrecy = build::utility_secrecy(utility);
-    let text = || build::text(utility.text(), secrecy);
+    let text = || build::utility_text(utility, secrecy);
     let bare = || build::utility(utility, kind, Fields::default());
     if let Some(role) = asker.lacks_person().filter(|_| !needs_nobody(utility, kind)) {
         return Err(match ended {
