@@ -41,6 +41,8 @@ static IDENTITY_SCOPE: GucSetting<IdentityScope> = GucSetting::<IdentityScope>::
 // Nobody notices a quarter of a second after a slip. Tokens cannot be guessed at any speed: what is slowed down
 // is whoever fills the record with attempts, or tries a list of stolen tokens.
 static FAILURE_DELAY: GucSetting<i32> = GucSetting::<i32>::new(250);
+// Longer than what people look for by hand, shorter than a document.
+static PARAMETER_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(8192);
 
 /// Defines the settings; once, in `_PG_init`.
 pub fn define() {
@@ -88,6 +90,17 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_MS,
     );
+    GucRegistry::define_int_guc(
+        c"pg_custodian.parameter_max_size",
+        c"Sets how much is recorded of each parameter of a statement.",
+        c"Of longer ones the beginning is kept, and their size. 0 keeps sizes only.",
+        &PARAMETER_MAX_SIZE,
+        0,
+        1 << 20,
+        GucContext::Sighup,
+        // A superuser must not be able to hide by SQL what he passes.
+        GucFlags::UNIT_BYTE | GucFlags::DISALLOW_IN_AUTO_FILE,
+    );
 }
 
 /// Whose statements are recorded.
@@ -113,4 +126,9 @@ pub fn identity_scope() -> IdentityScope {
 /// How long the first failed attempt to identify takes.
 pub fn failure_delay() -> Duration {
     Duration::from_millis(u64::try_from(FAILURE_DELAY.get()).unwrap_or_default())
+}
+
+/// Bytes that are recorded of each parameter.
+pub fn parameter_max_size() -> usize {
+    usize::try_from(PARAMETER_MAX_SIZE.get()).unwrap_or_default()
 }

@@ -7,7 +7,7 @@
 
 use crate::error::Report;
 use crate::event::codec::{self, BeginHead};
-use crate::event::{Context, End, Note, Outcome, PersonTag, Shape};
+use crate::event::{Context, End, Note, Object, Outcome, PersonTag, Shape};
 use crate::journal::{Appender, JournalError, Placed, Shared, segment};
 use crate::pg::{session, shared};
 use pgrx::PgSqlErrorCode;
@@ -132,8 +132,8 @@ pub fn begin(beginning: &Beginning<'_>, shape: impl FnOnce() -> Shape) -> Result
     with(|trail| trail.begin(beginning, shape))
 }
 
-/// Records that the statement `number` ended.
-pub fn end(number: u32, rows: u64, outcome: Outcome, sqlstate: [u8; 5]) {
+/// Records that the statement `number` ended, and what became of `objects` meanwhile.
+pub fn end(number: u32, rows: u64, outcome: Outcome, sqlstate: [u8; 5], objects: &[Object]) {
     with(|trail| {
         let end = End {
             session: trail.context.session,
@@ -144,6 +144,9 @@ pub fn end(number: u32, rows: u64, outcome: Outcome, sqlstate: [u8; 5]) {
             sqlstate,
         };
         trail.buffer.clear();
+        if !objects.is_empty() {
+            codec::put_objects(&mut trail.buffer, end.session, number, objects);
+        }
         codec::put_end(&mut trail.buffer, &end);
         if let Err(error) = trail.append() {
             trail.warn(&error);

@@ -20,7 +20,10 @@ CREATE TABLE audit.ledger (
     application     text        NOT NULL,
     class           text,
     command         text,
+    origin          text,
     objects         text[],
+    object_types    text[],
+    changes         text[],
     columns_read    text[],
     columns_written text[],
     masked          text[],
@@ -58,7 +61,10 @@ COMMENT ON COLUMN audit.ledger.client_addr IS 'Address of the client; [local] fo
 COMMENT ON COLUMN audit.ledger.application IS 'application_name';
 COMMENT ON COLUMN audit.ledger.class IS 'READ, WRITE, FUNCTION, ROLE, DDL, MISC or MISC_SET';
 COMMENT ON COLUMN audit.ledger.command IS 'Command tag';
-COMMENT ON COLUMN audit.ledger.objects IS 'Relations used, also through views, schema-qualified';
+COMMENT ON COLUMN audit.ledger.origin IS 'trigger, foreign key or extension, for a statement that one of these ran';
+COMMENT ON COLUMN audit.ledger.objects IS 'Relations used, also through views, and what was created, altered, dropped or called; schema-qualified';
+COMMENT ON COLUMN audit.ledger.object_types IS 'Type of each of the objects: table, view, function, ...';
+COMMENT ON COLUMN audit.ledger.changes IS 'What became of each of the objects: created, altered, old name, new name, dropped, truncated, called; NULL for one that was used';
 COMMENT ON COLUMN audit.ledger.columns_read IS 'Columns read, as schema.table.column';
 COMMENT ON COLUMN audit.ledger.columns_written IS 'Columns inserted or updated, as schema.table.column';
 COMMENT ON COLUMN audit.ledger.masked IS 'Protected columns that were shown masked';
@@ -158,16 +164,27 @@ COMMENT ON FUNCTION audit.field_policies(text[], text[]) IS 'Protected columns o
 
 CREATE VIEW audit.statements AS
 SELECT seq, at, issuer, user_id, user_email, token_id, session, statement AS number, parent, depth, pid,
-       session_role, role, client_addr, application, class, command, objects, columns_read, columns_written,
-       audit.field_policies(masked, revealed) AS fields, query AS statement, parameters, grants, rows,
-       duration * interval '1 microsecond' AS duration, outcome, sqlstate
+       session_role, role, client_addr, application, class, command, origin, objects, object_types, changes,
+       columns_read, columns_written, audit.field_policies(masked, revealed) AS fields, query AS statement,
+       parameters, grants, rows, duration * interval '1 microsecond' AS duration, outcome, sqlstate
 FROM audit.ledger
 WHERE event = 'statement';
 REVOKE ALL ON audit.statements FROM PUBLIC;
 COMMENT ON VIEW audit.statements IS 'Every recorded statement: who, when, what, on which objects and fields, with which outcome';
+COMMENT ON COLUMN audit.statements.origin IS 'trigger, foreign key or extension, for a statement that one of these ran';
+COMMENT ON COLUMN audit.statements.object_types IS 'Type of each of the objects';
+COMMENT ON COLUMN audit.statements.changes IS 'What became of each of the objects; NULL for one that was used';
 COMMENT ON COLUMN audit.statements.fields IS 'Protected columns, masked or revealed';
 COMMENT ON COLUMN audit.statements.statement IS 'Text of the statement, without secrets';
 COMMENT ON COLUMN audit.statements.number IS 'Number of the statement in its session';
+
+CREATE VIEW audit.objects AS
+SELECT l.seq, l.at, l.user_id, l.user_email, l.session_role, l.class, l.command, l.outcome,
+       o.name, o.type, o.change
+FROM audit.ledger AS l, unnest(l.objects, l.object_types, l.changes) AS o(name, type, change)
+WHERE l.event = 'statement';
+REVOKE ALL ON audit.objects FROM PUBLIC;
+COMMENT ON VIEW audit.objects IS 'The objects of the recorded statements, a row for each, with what became of them';
 
 CREATE VIEW audit.events AS
 SELECT seq, at, event, issuer, user_id, user_email, token_id, session, pid, session_role, role, client_addr,

@@ -1,20 +1,20 @@
 //! From the server's view of a statement to the words of an event.
 
 use crate::event::secrets::{self, WITHHELD, Which};
-use crate::event::{Class, Shape, Text, codec, redact};
+use crate::event::{Change, Class, Object, Origin, Shape, Text, codec, redact};
 use crate::pg::carried::Carried;
 use crate::pg::catalog;
+use crate::pg::objects;
 use crate::pg::parameters::Parameters;
-use crate::pg::query::{Command, RelationUse};
+use crate::pg::query::{Command, Planned, RelationUse};
 use crate::pg::session;
 use crate::pg::utility::{Kind, Utility};
+use crate::settings;
 use pgrx::pg_sys::Oid;
 use std::borrow::Cow;
 
 /// Bytes of a statement's text that are kept.
 const LONGEST_TEXT: usize = 1 << 20;
-/// Bytes of one parameter's text that are kept.
-const LONGEST_PARAMETER: usize = 8192;
 /// Bytes of all parameters together that are kept.
 const ALL_PARAMETERS: usize = 1 << 20;
 /// What stands for the text of a statement that identifies: it holds a token.
@@ -89,11 +89,34 @@ fn texts(names: &[String]) -> Vec<Text> {
     names.iter().map(|name| name.as_bytes().to_vec()).collect()
 }
 
-/// The shape of a statement with a plan.
-pub fn planned(command: Command, writes: bool, uses: &[RelationUse], fields: Fields<'_>) -> Shape {
+/// The class of a statement with a plan.
+pub fn planned_class(planned: &Planned<'_>) -> Class {
+    if planned.writes() {
+        Class::Write
+    } else if planned.calls_added() {
+        Class::Function
+    } else {
+        Class::Read
+    }
+}
+
+/// The class of a statement that has none yet.
+pub fn query_class(writes: bool) -> Class {
+    if writes { Class::Write } else { Class::Read }
+}
+
+/// The shape of a statement with a plan, or that was to get one.
+pub fn planned(
+    command: Command,
+    class: Class,
+    origin: Origin,
+    uses: &[RelationUse],
+    fields: Fields<'_>,
+) -> Shape {
     let mut shape = Shape {
-        class: if writes { Class::Write } else { Class::Read },
+        class,
         command: command.as_str().as_bytes().to_vec(),
+        origin,
         objects: Vec::new(),
         columns_read: Vec::new(),
         columns_written: Vec::new(),
@@ -104,11 +127,15 @@ pub fn planned(command: Command, writes: bool, uses: &[RelationUse], fields: Fie
         let Some(name) = catalog::qualified_name(used.relid) else { continue };
         add_columns(&mut shape.columns_read, &name, used.relid, &used.selected);
         add_columns(&mut shape.columns_written, &name, used.relid, &used.written);
-        if !shape.objects.contains(&name) {
-            shape.objects.push(name);
+        if !shape.objects.iter().any(|object| object.name == name) {
+            shape.objects.push(used_relation(name, used.relid));
         }
     }
     shape
+}
+
+fn used_relation(name: Text, relid: Oid) -> Object {
+    Object { kind: catalog::relation_type(relid).into(), name, change: Change::Used }
 }
 
 fn add_columns(list: &mut Vec<Text>, relation: &[u8], relid: Oid, numbers: &[i16]) {
@@ -146,6 +173,8 @@ pub fn utility_class(statement: &Utility<'_>, kind: &Kind) -> Class {
         Kind::CopyIn(_) | Kind::Truncate(_) => Class::Write,
         Kind::Code => Class::Function,
         Kind::Set => Class::MiscSet,
+        _ if statement.offers() => query_class(statement.modifies()),
+        _ if statement.executes() => Class::Misc,
         _ if statement.concerns_roles() => Class::Role,
         _ if statement.defines() => Class::Ddl,
         _ if statement.modifies() => Class::Write,
@@ -153,21 +182,64 @@ pub fn utility_class(statement: &Utility<'_>, kind: &Kind) -> Class {
     }
 }
 
-/// The shape of a utility statement.
-pub fn utility(statement: &Utility<'_>, kind: &Kind, fields: Fields<'_>) -> Shape {
-    Shape {
+/// The shape of a utility statement on `relations`.
+pub fn utility(
+    statement: &Utility<'_>,
+    kind: &Kind,
+    origin: Origin,
+    relations: &[Oid],
+    fields: Fields<'_>,
+) -> Shape {
+    let mut shape = Shape {
         class: utility_class(statement, kind),
         command: statement.command().to_vec(),
-        objects: utility_relations(kind).into_iter().filter_map(catalog::qualified_name).collect(),
+        origin,
+        objects: Vec::new(),
         columns_read: Vec::new(),
         columns_written: Vec::new(),
         masked: texts(fields.masked),
         revealed: texts(fields.revealed),
+    };
+    for relid in relations {
+        let Some(name) = catalog::qualified_name(*relid) else { continue };
+        match kind {
+            Kind::CopyOut(_) => shape.columns_read = copied_columns(statement, &name),
+            Kind::CopyIn(_) => shape.columns_written = copied_columns(statement, &name),
+            _ => {}
+        }
+        if !shape.objects.iter().any(|object| object.name == name) {
+            shape.objects.push(used_relation(name, *relid));
+        }
+    }
+    shape
+}
+
+fn copied_columns(statement: &Utility<'_>, relation: &[u8]) -> Vec<Text> {
+    let columns = statement.copied_columns();
+    match columns.is_empty() {
+        true => vec![[relation, b".*"].concat()],
+        false => columns.iter().map(|column| [relation, b".", column].concat()).collect(),
     }
 }
 
-/// Parameters as an event holds them, and their number. Trailing absent ones are dropped: a
-/// PL/pgSQL function offers all its variables to each of its statements.
+/// Objects that a utility statement named and did something to that PostgreSQL tells nobody. To be asked
+/// when it has gone well.
+pub fn named(statement: &Utility<'_>, kind: &Kind) -> Vec<Object> {
+    let mut found: Vec<Object> = objects::named(statement)
+        .into_iter()
+        .map(|(kind, name)| Object { kind, name, change: Change::Used })
+        .collect();
+    if let Kind::Alters(Some(relid)) = kind
+        && statement.alters_relation()
+        && let Some(name) = catalog::qualified_name(*relid)
+    {
+        found.push(Object { change: Change::Altered, ..used_relation(name, *relid) });
+    }
+    found
+}
+
+/// Parameters as an event holds them, and their number. Of what a PL/pgSQL function offers to each of its
+/// statements, all its variables, trailing absent ones are dropped.
 pub fn parameters(parameters: &Parameters<'_>, secrecy: Secrecy) -> (Vec<u8>, u16) {
     let (mut count, mut last, mut end) = (0u16, 0u16, 0);
     if parameters.count() == 0 {
@@ -192,6 +264,9 @@ pub fn parameters(parameters: &Parameters<'_>, secrecy: Secrecy) -> (Vec<u8>, u1
             }
         }
     });
+    if !parameters.are_offered() {
+        return (encoded, count);
+    }
     encoded.truncate(end);
     (encoded, last)
 }
@@ -201,10 +276,11 @@ fn put_value(encoded: &mut Vec<u8>, value: &[u8]) {
         true => Cow::Borrowed(b"<withheld>".as_slice()),
         false => redact::tokens(value),
     };
-    if clean.len() <= LONGEST_PARAMETER {
+    let longest = settings::parameter_max_size();
+    if clean.len() <= longest {
         return codec::put_parameter(encoded, Some(&clean));
     }
-    let mut cut = session::cut(&clean, LONGEST_PARAMETER).to_vec();
+    let mut cut = session::cut(&clean, longest).to_vec();
     cut.extend_from_slice(format!("... ({} bytes)", value.len()).as_bytes());
     codec::put_parameter(encoded, Some(&cut));
 }

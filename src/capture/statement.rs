@@ -1,6 +1,9 @@
 //! Statements in flight.
 
-use crate::event::{Outcome, Shape};
+use super::objects;
+use crate::event::{Object, Origin, Outcome, Shape, object};
+use crate::pg::hooks::object_access::{Access, ObjectAccess};
+use crate::pg::query::Place;
 use crate::pg::transaction::Ending;
 use crate::pg::{hooks::Depth, session, shared};
 use crate::trail::{self, Beginning, TrailError};
@@ -26,11 +29,46 @@ pub struct Opened {
     pub has_run: bool,
 }
 
+/// A statement that runs right now.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    /// 0 if it is not recorded.
+    number: u32,
+    nature: Nature,
+    /// Of a utility statement.
+    place: Option<Place>,
+}
+
+/// What kind of statement runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    Planned,
+    Utility,
+    /// A utility statement that only carries another statement of the client's.
+    Carrier,
+}
+
+/// Stands for the number of a statement that is not recorded, between its start and its run.
+const UNRECORDED: u32 = u32::MAX;
+
 #[derive(Default)]
 struct Flight {
     open: Vec<Open>,
-    /// Numbers of the statements that run right now, the innermost last; 0 for one not recorded.
-    running: Vec<u32>,
+    /// The innermost last.
+    running: Vec<Running>,
+    /// The statement that was started or continued last: the executor calls its functions from now on.
+    current: u32,
+}
+
+impl Flight {
+    fn parent(&self) -> u32 {
+        self.running.iter().rev().find(|running| running.number != 0).map_or(0, |running| running.number)
+    }
+
+    fn back_to(&mut self, depth: Depth) {
+        self.running.truncate(depth);
+        self.current = self.running.last().map_or(0, |running| running.number);
+    }
 }
 
 thread_local! {
@@ -50,10 +88,7 @@ pub struct Facts<'a> {
 }
 
 fn begin(facts: &Facts<'_>, shape: impl FnOnce() -> Shape) -> Result<u32, TrailError> {
-    let (parent, depth) = FLIGHT.with_borrow(|flight| {
-        let parent = flight.running.iter().rev().find(|number| **number != 0);
-        (parent.copied().unwrap_or(0), flight.running.len())
-    });
+    let (parent, depth) = FLIGHT.with_borrow(|flight| (flight.parent(), flight.running.len()));
     let beginning = Beginning {
         parent,
         depth: depth.min(usize::from(u16::MAX)) as u16,
@@ -77,7 +112,10 @@ pub fn start(
     let number = begin(facts, shape)?;
     let subtransaction = session::subtransaction();
     let opened = Opened { person, generation: shared::generation(), has_run: false };
-    FLIGHT.with_borrow_mut(|flight| flight.open.push(Open { key, number, subtransaction, rows: 0, opened }));
+    FLIGHT.with_borrow_mut(|flight| {
+        flight.open.push(Open { key, number, subtransaction, rows: 0, opened });
+        flight.current = number;
+    });
     Ok(())
 }
 
@@ -88,7 +126,7 @@ pub fn stopped(
     shape: impl FnOnce() -> Shape,
 ) -> Result<(), TrailError> {
     let number = begin(facts, shape)?;
-    trail::end(number, 0, Outcome::of_sqlstate(sqlstate), sqlstate);
+    trail::end(number, 0, Outcome::of_sqlstate(sqlstate), sqlstate, &[]);
     Ok(())
 }
 
@@ -110,7 +148,8 @@ pub fn running(key: usize) -> Depth {
             open.opened.has_run = true;
             open.number
         });
-        flight.running.push(number);
+        flight.running.push(Running { number, nature: Nature::Planned, place: None });
+        flight.current = number;
         depth
     })
 }
@@ -118,7 +157,7 @@ pub fn running(key: usize) -> Depth {
 /// The execution stopped running, for good or until its next FETCH.
 pub fn ran(key: usize, depth: Depth, processed: u64) {
     FLIGHT.with_borrow_mut(|flight| {
-        flight.running.truncate(depth);
+        flight.back_to(depth);
         if let Some(open) = flight.open.iter_mut().rfind(|open| open.key == key) {
             open.rows += processed;
         }
@@ -128,15 +167,15 @@ pub fn ran(key: usize, depth: Depth, processed: u64) {
 /// The execution ended.
 pub fn ended(key: usize) {
     if let Some(open) = take(key) {
-        trail::end(open.number, open.rows, Outcome::Ok, *b"00000");
+        end(open.number, open.rows, Outcome::Ok, *b"00000", Vec::new());
     }
 }
 
 /// The execution ended with an ERROR.
 pub fn failed(key: usize, depth: Depth, processed: u64, sqlstate: [u8; 5]) {
-    FLIGHT.with_borrow_mut(|flight| flight.running.truncate(depth));
+    FLIGHT.with_borrow_mut(|flight| flight.back_to(depth));
     if let Some(open) = take(key) {
-        trail::end(open.number, open.rows + processed, Outcome::of_sqlstate(sqlstate), sqlstate);
+        end(open.number, open.rows + processed, Outcome::of_sqlstate(sqlstate), sqlstate, Vec::new());
     }
 }
 
@@ -153,18 +192,82 @@ pub fn start_utility(facts: &Facts<'_>, shape: impl FnOnce() -> Shape) -> Result
 }
 
 /// The utility statement `number` (0 if it is not recorded) runs from now on.
-pub fn utility_running(number: u32) -> Depth {
+pub fn utility_running(number: u32, nature: Nature, place: Place) -> Depth {
     FLIGHT.with_borrow_mut(|flight| {
-        flight.running.push(number);
+        flight.running.push(Running { number, nature, place: Some(place) });
+        flight.current = number;
         flight.running.len() - 1
     })
 }
 
-/// The utility statement ended.
-pub fn utility_ended(number: u32, depth: Depth, rows: u64, outcome: Outcome, sqlstate: [u8; 5]) {
-    FLIGHT.with_borrow_mut(|flight| flight.running.truncate(depth));
+/// The utility statement ended; `named` are objects that it named and did something to that nobody tells.
+pub fn utility_ended(
+    number: u32,
+    depth: Depth,
+    rows: u64,
+    outcome: Outcome,
+    sqlstate: [u8; 5],
+    named: Vec<Object>,
+) {
+    FLIGHT.with_borrow_mut(|flight| flight.back_to(depth));
     if number != 0 {
-        trail::end(number, rows, outcome, sqlstate);
+        end(number, rows, outcome, sqlstate, named);
+    }
+}
+
+/// Records the end of a statement, and what became of objects.
+fn end(number: u32, rows: u64, outcome: Outcome, sqlstate: [u8; 5], mut named: Vec<Object>) {
+    if objects::any() {
+        object::merge(&mut named, objects::take(number, outcome == Outcome::Ok));
+    }
+    trail::end(number, rows, outcome, sqlstate, &named);
+}
+
+/// Notes what is done to an object: by the utility statement that runs, or the statement that does it without one.
+/// CREATE TABLE AS makes its table while its query runs.
+pub fn touched(access: &ObjectAccess) {
+    let statement = FLIGHT.with_borrow(|flight| {
+        if access.access == Access::Executed {
+            return match flight.current {
+                // What the planner runs at the top comes before its statement has a number: it is nobody's.
+                0 | UNRECORDED => Some(flight.parent()).filter(|number| *number != 0),
+                number => Some(number),
+            };
+        }
+        let is_utility = |running: &&Running| running.number != 0 && running.nature != Nature::Planned;
+        let utility = flight.running.iter().rev().find(is_utility).map(|running| running.number);
+        utility.or(Some(flight.parent()).filter(|number| *number != 0))
+    });
+    if let Some(statement) = statement {
+        objects::touched(statement, access);
+    }
+}
+
+/// Notes that a statement starts that is not recorded.
+pub fn passed() {
+    FLIGHT.with_borrow_mut(|flight| flight.current = UNRECORDED);
+}
+
+/// Whether what starts now was not sent by a client, but run by a statement that was.
+pub fn is_nested() -> bool {
+    FLIGHT.with_borrow(|flight| flight.running.iter().any(|running| running.nature != Nature::Carrier))
+}
+
+/// Where the utility statement stands that runs right now, if it is the innermost.
+pub fn enclosing() -> Option<Place> {
+    FLIGHT.with_borrow(|flight| flight.running.last().and_then(|running| running.place))
+}
+
+/// What has a statement run that starts now.
+pub fn origin() -> Origin {
+    if session::in_referential_check() {
+        Origin::ForeignKey
+    } else if session::in_trigger() {
+        Origin::Trigger
+    } else if session::in_extension_script() {
+        Origin::Extension
+    } else {
+        Origin::Client
     }
 }
 
@@ -181,7 +284,18 @@ pub fn transaction_ended(ending: Ending) {
         _ => (Outcome::Ok, *b"00000"),
     };
     for open in open {
-        trail::end(open.number, open.rows, outcome, sqlstate);
+        close(&open, outcome, sqlstate);
+    }
+    // A CALL that ended its transaction goes on.
+    let idle = FLIGHT.with_borrow_mut(|flight| {
+        let idle = flight.running.is_empty();
+        if idle {
+            flight.current = 0;
+        }
+        idle
+    });
+    if idle && objects::any() {
+        objects::clear();
     }
 }
 
@@ -191,6 +305,12 @@ pub fn subtransaction_aborted(subtransaction: u32) {
         flight.open.extract_if(.., |open| open.subtransaction >= subtransaction).collect()
     });
     for open in closed {
-        trail::end(open.number, open.rows, Outcome::Ok, *b"00000");
+        close(&open, Outcome::Ok, *b"00000");
     }
+}
+
+/// Records the end of a statement where no catalog can be read.
+fn close(open: &Open, outcome: Outcome, sqlstate: [u8; 5]) {
+    let called = if objects::any() { objects::take(open.number, false) } else { Vec::new() };
+    trail::end(open.number, open.rows, outcome, sqlstate, &called);
 }

@@ -5,13 +5,16 @@
 //! holds the same in prose. Statement numbers, contexts and shapes are names within a session;
 //! a segment explains every name that it uses.
 
-use super::{Begin, Class, Context, End, Note, Noted, Outcome, PersonTag, Shape, Text};
+use super::{
+    Begin, Change, Class, Context, End, Note, Noted, Object, Origin, Outcome, PersonTag, Shape, Text,
+};
 
 const CONTEXT: u8 = 1;
 const SHAPE: u8 = 2;
 const BEGIN: u8 = 3;
 const END: u8 = 4;
 const NOTE: u8 = 5;
+const OBJECTS: u8 = 6;
 const ABSENT: u32 = u32::MAX;
 
 /// The payload does not say what an event says.
@@ -25,10 +28,20 @@ pub struct Malformed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
     Context(Context),
-    Shape { session: u64, number: u32, shape: Shape },
+    Shape {
+        session: u64,
+        number: u32,
+        shape: Shape,
+    },
     Begin(Begin),
     End(End),
     Note(Noted),
+    /// What became of objects while the statement ran; its end follows in the same payload.
+    Objects {
+        session: u64,
+        statement: u32,
+        objects: Vec<Object>,
+    },
 }
 
 /// Appends `context`.
@@ -56,12 +69,30 @@ pub fn put_shape(out: &mut Vec<u8>, session: u64, number: u32, shape: &Shape) {
     put_u32(out, number);
     out.push(shape.class as u8);
     put_text(out, &shape.command);
-    for list in [&shape.objects, &shape.columns_read, &shape.columns_written, &shape.masked, &shape.revealed]
-    {
+    out.push(shape.origin as u8);
+    put_object_list(out, &shape.objects);
+    for list in [&shape.columns_read, &shape.columns_written, &shape.masked, &shape.revealed] {
         put_u32(out, list.len() as u32);
         for text in list {
             put_text(out, text);
         }
+    }
+}
+
+/// Appends what became of `objects` while `statement` of `session` ran.
+pub fn put_objects(out: &mut Vec<u8>, session: u64, statement: u32, objects: &[Object]) {
+    out.push(OBJECTS);
+    put_u64(out, session);
+    put_u32(out, statement);
+    put_object_list(out, objects);
+}
+
+fn put_object_list(out: &mut Vec<u8>, objects: &[Object]) {
+    put_u32(out, objects.len() as u32);
+    for object in objects {
+        out.push(object.change as u8);
+        put_text(out, &object.kind);
+        put_text(out, &object.name);
     }
 }
 
@@ -193,6 +224,9 @@ impl<'a> Input<'a> {
                 object: self.optional()?,
                 detail: self.optional()?,
             }),
+            OBJECTS => {
+                Record::Objects { session: self.u64()?, statement: self.u32()?, objects: self.objects()? }
+            }
             _ => return None,
         })
     }
@@ -221,7 +255,8 @@ impl<'a> Input<'a> {
         Some(Shape {
             class: Class::from_u8(self.u8()?)?,
             command: self.text()?,
-            objects: self.list()?,
+            origin: Origin::from_u8(self.u8()?)?,
+            objects: self.objects()?,
             columns_read: self.list()?,
             columns_written: self.list()?,
             masked: self.list()?,
@@ -300,6 +335,16 @@ impl<'a> Input<'a> {
         }
     }
 
+    fn objects(&mut self) -> Option<Vec<Object>> {
+        let count = self.u32()?;
+        (0..count)
+            .map(|_| {
+                let change = Change::from_u8(self.u8()?)?;
+                Some(Object { change, kind: self.text()?, name: self.text()? })
+            })
+            .collect()
+    }
+
     fn list(&mut self) -> Option<Vec<Text>> {
         let count = self.u32()?;
         (0..count).map(|_| self.text()).collect()
@@ -330,7 +375,12 @@ mod tests {
         let shape = Shape {
             class: Class::Read,
             command: b"SELECT".to_vec(),
-            objects: vec![b"public.customers".to_vec()],
+            origin: Origin::Trigger,
+            objects: vec![Object {
+                kind: b"table".to_vec(),
+                name: b"public.customers".to_vec(),
+                change: Change::Used,
+            }],
             columns_read: vec![b"public.customers.iban".to_vec(), b"public.customers.id".to_vec()],
             columns_written: vec![],
             masked: vec![b"iban".to_vec()],
@@ -376,6 +426,9 @@ mod tests {
             grants: &begin.grants,
         };
         put_begin(&mut out, head, 3, &parameters);
+        let objects =
+            vec![Object { kind: b"table".to_vec(), name: b"public.t".to_vec(), change: Change::Dropped }];
+        put_objects(&mut out, 7, 12, &objects);
         put_end(&mut out, &end);
         put_note(&mut out, 7, 2, 5, &note);
         let noted = Noted {
@@ -392,6 +445,7 @@ mod tests {
             Record::Context(context),
             Record::Shape { session: 7, number: 9, shape },
             Record::Begin(begin),
+            Record::Objects { session: 7, statement: 12, objects },
             Record::End(end),
             Record::Note(noted),
         ];

@@ -3,8 +3,11 @@
 //! Texts are bytes in the database's encoding: they come from the server and go back into it.
 
 pub mod codec;
+pub mod object;
 pub mod redact;
 pub mod secrets;
+
+pub use object::{Change, Object, Origin};
 
 /// A text as the server holds it.
 pub type Text = Vec<u8>;
@@ -116,8 +119,8 @@ pub struct Context {
 pub struct Shape {
     pub class: Class,
     pub command: Text,
-    /// Schema-qualified.
-    pub objects: Vec<Text>,
+    pub origin: Origin,
+    pub objects: Vec<Object>,
     /// `schema.table.column`
     pub columns_read: Vec<Text>,
     pub columns_written: Vec<Text>,

@@ -163,7 +163,7 @@ pub fn check_object(access: &ObjectAccess) -> Result<(), LedgerError> {
             access.class == pg_sys::ProcedureRelationId && is_ours(access.class, access.object)
         }
         Access::Truncated => is_guarded_relation(access.object),
-        Access::Called => false,
+        Access::Called | Access::Executed => false,
         Access::Altered | Access::Dropped => match access.class {
             pg_sys::TriggerRelationId
             | catalog::REWRITE_CATALOG
@@ -185,7 +185,7 @@ pub fn check_object(access: &ObjectAccess) -> Result<(), LedgerError> {
             Access::Altered => "altering",
             Access::Dropped => "dropping",
             Access::Truncated => "truncating",
-            Access::Called => "calling",
+            Access::Called | Access::Executed => "calling",
         };
         let what = catalog::describe(access.class, access.object, access.column);
         return Err(LedgerError::Guarded { what: format!("{verb} {what}") });

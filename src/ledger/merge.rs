@@ -7,7 +7,7 @@
 
 use super::row::{Prepared, Row, Statement, prepare_context, prepare_shape};
 use crate::event::codec::{self, Record};
-use crate::event::{Begin, Context, End, Noted, Outcome, Shape};
+use crate::event::{Begin, Context, End, Noted, Object, Outcome, Shape, object};
 use crate::journal::{Position, segment};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -101,6 +101,9 @@ impl Merger {
                 Ok(Record::Begin(begin)) => self.begin(at, begin),
                 Ok(Record::End(ending)) => self.end(at, &ending),
                 Ok(Record::Note(note)) => self.note(at, note),
+                Ok(Record::Objects { session, statement, objects }) => {
+                    self.objects(session, statement, objects);
+                }
                 Err(malformed) => self.damage(at, &malformed.to_string()),
             }
         }
@@ -173,6 +176,15 @@ impl Merger {
         }
     }
 
+    /// What became of objects belongs to this one execution, not to the shape that others share.
+    fn objects(&mut self, session: u64, statement: u32, objects: Vec<Object>) {
+        if let Some(open) = self.open.get_mut(&(session, statement)) {
+            let mut shape = open.shape.value.clone();
+            object::merge(&mut shape.objects, objects);
+            open.shape = Rc::new(prepare_shape(shape));
+        }
+    }
+
     fn end(&mut self, at: Position, end: &End) {
         self.clock = self.clock.max(end.at);
         // An end without a beginning is another database's, or was stored before.
@@ -233,7 +245,7 @@ fn row_of(open: Open, rows: u64, duration: Option<i64>, outcome: Outcome, sqlsta
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Class, codec::BeginHead};
+    use crate::event::{Change, Class, codec::BeginHead};
 
     const DATABASE: u32 = 5;
 
@@ -288,6 +300,7 @@ mod tests {
         Shape {
             class: Class::Read,
             command: b"SELECT".to_vec(),
+            origin: Default::default(),
             objects: vec![],
             columns_read: vec![],
             columns_written: vec![],
@@ -361,6 +374,28 @@ mod tests {
         tape.play(&mut second, 155);
         second.epoch(next, next + segment::HEADER);
         assert_eq!(texts(&mut second), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_became_of_objects_belongs_to_its_statement_alone() {
+        let mut tape = Tape::default();
+        tape.begin(100, DATABASE, 1, 1);
+        tape.begin(110, DATABASE, 1, 2);
+        let dropped = Object { kind: b"table".to_vec(), name: b"public.t".to_vec(), change: Change::Dropped };
+        tape.put(120, |out| {
+            codec::put_objects(out, 1, 1, std::slice::from_ref(&dropped));
+            let end =
+                End { session: 1, statement: 1, at: 0, rows: 0, outcome: Outcome::Ok, sqlstate: *b"00000" };
+            codec::put_end(out, &end);
+        });
+        tape.end(130, 1, 2);
+        let mut merger = Merger::new(DATABASE, 0, 0);
+        for (at, payload) in &tape.0 {
+            merger.frame(*at, at + 1, payload);
+        }
+        let objects: Vec<Vec<Object>> =
+            merger.take().into_iter().map(|row| row.statement.unwrap().shape.value.objects.clone()).collect();
+        assert_eq!(objects, [vec![dropped], vec![]]);
     }
 
     #[test]

@@ -2,14 +2,14 @@
 //!
 //! The canonical bytes are what the chain hashes. They are defined over the table's columns in
 //! their order, the hash excepted, by type alone; see `docs/ledger-format.md`. The encoding is
-//! version 1 and frozen: a new one gets a new number, and old rows keep theirs.
+//! version 2 and frozen: a new one gets a new number, and old rows keep theirs.
 
-use crate::event::{Context, Outcome, Shape, Text, session_name};
+use crate::event::{Context, Object, Outcome, Shape, Text, session_name};
 use std::borrow::Cow;
 use std::rc::Rc;
 
 /// First byte of every row's canonical bytes.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 const NULL: u8 = 0;
 const INTEGER: u8 = 1;
@@ -100,15 +100,40 @@ pub fn prepare_shape(value: Shape) -> Prepared<Shape> {
     let mut canonical = Vec::with_capacity(256);
     put_text(&mut canonical, value.class.as_str().as_bytes());
     put_text(&mut canonical, &value.command);
-    for list in [&value.objects, &value.columns_read, &value.columns_written, &value.masked, &value.revealed]
-    {
+    put_optional(&mut canonical, value.origin.as_str().map(str::as_bytes));
+    for column in [names, kinds, changes] {
+        match column(&value.objects) {
+            Some(list) => put_texts(&mut canonical, list.into_iter()),
+            None => put_null(&mut canonical),
+        }
+    }
+    for list in [&value.columns_read, &value.columns_written, &value.masked, &value.revealed] {
         put_list(&mut canonical, list);
     }
     Prepared { value, canonical }
 }
 
+/// An element of the columns `objects`, `object_types` and `changes` for each object.
+type ObjectColumn<'a> = Option<Vec<Option<&'a [u8]>>>;
+
+/// The column `objects`.
+pub fn names(objects: &[Object]) -> ObjectColumn<'_> {
+    (!objects.is_empty()).then(|| objects.iter().map(|object| Some(object.name.as_slice())).collect())
+}
+
+/// The column `object_types`.
+pub fn kinds(objects: &[Object]) -> ObjectColumn<'_> {
+    (!objects.is_empty()).then(|| objects.iter().map(|object| Some(object.kind.as_slice())).collect())
+}
+
+/// The column `changes`: NULL where nothing was changed.
+pub fn changes(objects: &[Object]) -> ObjectColumn<'_> {
+    let words: Vec<_> = objects.iter().map(|object| object.change.as_str().map(str::as_bytes)).collect();
+    words.iter().any(Option::is_some).then_some(words)
+}
+
 /// What a row without a statement has in the columns `class` to `query`.
-const NO_SHAPE: [u8; 8] = [NULL; 8];
+const NO_SHAPE: [u8; 11] = [NULL; 11];
 
 /// The part of a row that only statements have.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 /// Columns of audit.ledger; `sql/schema/50_ledger.sql` has them in this order.
-pub const COLUMNS: usize = 33;
+pub const COLUMNS: usize = 36;
 
 /// The tables of this database.
 #[derive(Debug, Clone, Copy)]
@@ -91,13 +91,17 @@ type Known<T, const N: usize> = HashMap<*const Prepared<T>, (Rc<Prepared<T>>, [O
 #[derive(Default)]
 pub struct Images {
     contexts: Known<Context, 8>,
-    shapes: Known<Shape, 7>,
+    shapes: Known<Shape, 10>,
     /// Datums of the row at hand.
     arena: Vec<u8>,
 }
 
 fn list(values: &[Text]) -> Option<Vec<u8>> {
     (!values.is_empty()).then(|| heap::text_array(values.iter().map(|value| Some(value.as_slice()))))
+}
+
+fn objects(column: Option<Vec<Option<&[u8]>>>) -> Option<Vec<u8>> {
+    column.map(|values| heap::text_array(values.into_iter()))
 }
 
 /// Datums of the columns `issuer` to `application`.
@@ -125,13 +129,19 @@ fn context_images<'a>(
 }
 
 /// Datums of the columns `class` to `revealed`.
-fn shape_images<'a>(known: &'a mut Known<Shape, 7>, shape: &Rc<Prepared<Shape>>) -> &'a [Option<Vec<u8>>; 7] {
+fn shape_images<'a>(
+    known: &'a mut Known<Shape, 10>,
+    shape: &Rc<Prepared<Shape>>,
+) -> &'a [Option<Vec<u8>>; 10] {
     let (_, images) = known.entry(Rc::as_ptr(shape)).or_insert_with(|| {
         let value = &shape.value;
         let images = [
             Some(heap::varlena(value.class.as_str().as_bytes())),
             Some(heap::varlena(&value.command)),
-            list(&value.objects),
+            value.origin.as_str().map(|origin| heap::varlena(origin.as_bytes())),
+            objects(row::names(&value.objects)),
+            objects(row::kinds(&value.objects)),
+            objects(row::changes(&value.objects)),
             list(&value.columns_read),
             list(&value.columns_written),
             list(&value.masked),
@@ -205,7 +215,7 @@ pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) ->
             }
             values[6] = Value::Integer(i64::from(statement.depth));
             for (value, image) in
-                values[16..23].iter_mut().zip(shape_images(&mut images.shapes, &statement.shape))
+                values[16..26].iter_mut().zip(shape_images(&mut images.shapes, &statement.shape))
             {
                 *value = optional(image);
             }
@@ -215,17 +225,17 @@ pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) ->
             if !statement.grants.is_empty() {
                 grants = Some(heap::bigint_array(&statement.grants));
             }
-            values[26] = Value::Integer(statement.rows as i64);
-            values[27] = statement.duration.map_or(Value::Null, Value::Integer);
+            values[29] = Value::Integer(statement.rows as i64);
+            values[30] = statement.duration.map_or(Value::Null, Value::Integer);
         }
-        values[23] = maybe(&text);
-        values[24] = optional(&parameters);
-        values[25] = optional(&grants);
-        values[28] = at(&outcome);
-        values[29] = maybe(&sqlstate);
-        values[30] = maybe(&object);
-        values[31] = maybe(&detail);
-        values[32] = at(&hash);
+        values[26] = maybe(&text);
+        values[27] = optional(&parameters);
+        values[28] = optional(&grants);
+        values[31] = at(&outcome);
+        values[32] = maybe(&sqlstate);
+        values[33] = maybe(&object);
+        values[34] = maybe(&detail);
+        values[35] = at(&hash);
         emit(&values);
     })?;
     Ok(head)

@@ -162,6 +162,21 @@ pub fn relation(schema: &str, name: &str) -> Option<Oid> {
     valid(unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) })
 }
 
+/// OID of the relation that `name` means, in this schema or on the search path. Asks for no rights and raises
+/// nothing: whoever may not use the schema is told so by the statement itself, once it is on record.
+pub fn visible_relation(schema: Option<&CStr>, name: &CStr) -> Option<Oid> {
+    // SAFETY: looks NUL-terminated names up; an unknown schema is InvalidOid, in which there is nothing.
+    valid(unsafe {
+        match schema {
+            None => pg_sys::RelnameGetRelid(name.as_ptr()),
+            Some(schema) => {
+                let schema = pg_sys::LookupNamespaceNoError(schema.as_ptr());
+                pg_sys::get_relname_relid(name.as_ptr(), schema)
+            }
+        }
+    })
+}
+
 /// Schema and name of a relation.
 pub fn relation_name(relid: Oid) -> Option<(String, String)> {
     // SAFETY: system cache lookups that return NULL for what does not exist, else palloc'd strings.
@@ -177,11 +192,21 @@ pub fn qualified_name(relid: Oid) -> Option<Vec<u8>> {
     // SAFETY: system cache lookups that return NULL for what does not exist, else palloc'd strings.
     unsafe {
         let name = pg_sys::get_rel_name(relid);
-        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(relid));
+        // The session's own temporary schema has a number that says nothing.
+        let schema = pg_sys::get_namespace_name_or_temp(pg_sys::get_rel_namespace(relid));
         if name.is_null() || schema.is_null() {
             return None;
         }
         Some(CStr::from_ptr(pg_sys::quote_qualified_identifier(schema, name)).to_bytes().to_vec())
+    }
+}
+
+/// Schema of a relation, quoted as an identifier where needed.
+pub fn schema_name(relid: Oid) -> Option<String> {
+    // SAFETY: system cache lookups that return NULL for what does not exist, else palloc'd strings.
+    unsafe {
+        let schema = pg_sys::get_namespace_name_or_temp(pg_sys::get_rel_namespace(relid));
+        (!schema.is_null()).then(|| owned(pg_sys::quote_identifier(schema)))?
     }
 }
 
@@ -191,6 +216,21 @@ pub fn relation_kind(relid: Oid) -> Option<u8> {
     match unsafe { pg_sys::get_rel_relkind(relid) } as u8 {
         0 => None,
         kind => Some(kind),
+    }
+}
+
+/// The word for a relation's kind, as pg_identify_object() has it.
+pub fn relation_type(relid: Oid) -> &'static str {
+    match relation_kind(relid).unwrap_or_default() {
+        pg_sys::RELKIND_RELATION | pg_sys::RELKIND_PARTITIONED_TABLE => "table",
+        pg_sys::RELKIND_INDEX | pg_sys::RELKIND_PARTITIONED_INDEX => "index",
+        pg_sys::RELKIND_SEQUENCE => "sequence",
+        pg_sys::RELKIND_TOASTVALUE => "toast table",
+        pg_sys::RELKIND_VIEW => "view",
+        pg_sys::RELKIND_MATVIEW => "materialized view",
+        pg_sys::RELKIND_COMPOSITE_TYPE => "type",
+        pg_sys::RELKIND_FOREIGN_TABLE => "foreign table",
+        _ => "relation",
     }
 }
 
@@ -277,6 +317,8 @@ unsafe fn owned(text: *const std::ffi::c_char) -> Option<String> {
 
 thread_local! {
     static NAMES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    static FUNCTIONS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    static ROLES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// Number of the state in which relations have their names: changes whenever one may have changed.
@@ -284,6 +326,16 @@ thread_local! {
 /// 0 until the first call of [`watch_names`] in this backend.
 pub fn names_generation() -> u64 {
     NAMES.get()
+}
+
+/// As [`names_generation`], for functions, and the types and schemas that stand in their names.
+pub fn functions_generation() -> u64 {
+    FUNCTIONS.get()
+}
+
+/// As [`names_generation`], for roles and their members.
+pub fn roles_generation() -> u64 {
+    ROLES.get()
 }
 
 /// Whether this backend learns of changes of names and roles.
@@ -300,8 +352,24 @@ pub fn watch_names() {
             pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::null());
             let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
             pg_sys::CacheRegisterSyscacheCallback(schemas, Some(schema_changed), pg_sys::Datum::null());
-            let roles = pg_sys::SysCacheIdentifier::AUTHOID as i32;
-            pg_sys::CacheRegisterSyscacheCallback(roles, Some(role_changed), pg_sys::Datum::null());
+            for cache in [
+                pg_sys::SysCacheIdentifier::PROCOID,
+                pg_sys::SysCacheIdentifier::TYPEOID,
+                pg_sys::SysCacheIdentifier::NAMESPACEOID,
+            ] {
+                pg_sys::CacheRegisterSyscacheCallback(
+                    cache as i32,
+                    Some(function_changed),
+                    pg_sys::Datum::null(),
+                );
+            }
+            for cache in [pg_sys::SysCacheIdentifier::AUTHOID, pg_sys::SysCacheIdentifier::AUTHMEMROLEMEM] {
+                pg_sys::CacheRegisterSyscacheCallback(
+                    cache as i32,
+                    Some(role_changed),
+                    pg_sys::Datum::null(),
+                );
+            }
         }
     }
 }
@@ -314,7 +382,12 @@ unsafe extern "C-unwind" fn schema_changed(_argument: pg_sys::Datum, _cache: i32
     NAMES.set(NAMES.get() + 1);
 }
 
+unsafe extern "C-unwind" fn function_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    FUNCTIONS.set(FUNCTIONS.get() + 1);
+}
+
 unsafe extern "C-unwind" fn role_changed(_argument: pg_sys::Datum, _cache: i32, _hash: u32) {
+    ROLES.set(ROLES.get() + 1);
     super::session::forget_superuser();
 }
 

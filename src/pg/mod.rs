@@ -4,6 +4,7 @@
 //! of a hook. Nothing here knows what pg_custodian is for.
 #![allow(unsafe_code)]
 
+pub mod acl;
 pub mod attempt;
 pub mod carried;
 pub mod catalog;
@@ -11,6 +12,8 @@ pub mod conceal;
 pub mod harmless;
 pub mod heap;
 pub mod hooks;
+mod named;
+pub mod objects;
 pub mod parameters;
 pub mod query;
 pub mod raw;
@@ -20,6 +23,7 @@ pub mod sessions;
 pub mod shared;
 pub mod spi;
 pub mod start_option;
+pub mod text_setting;
 pub mod transaction;
 pub mod utility;
 pub mod version;

@@ -26,6 +26,12 @@ impl Parameters<'_> {
         unsafe { self.list.as_ref() }.map_or(0, |list| (list.numParams as usize).min(MOST))
     }
 
+    /// Whether they are offered for the statement to fetch, as PL/pgSQL does, and not given by a client.
+    pub fn are_offered(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { self.list.as_ref() }.is_some_and(|list| list.paramFetch.is_some())
+    }
+
     /// Calls `each` with every value as its type prints it; `None` is NULL, or a variable of a
     /// PL/pgSQL function that this statement does not use.
     ///

@@ -131,6 +131,14 @@ impl Command {
     }
 }
 
+/// Where a utility statement stands in its source text, while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub(super) source: *const c_char,
+    pub(super) location: c_int,
+    pub(super) length: c_int,
+}
+
 /// The part of a source text that is this statement: a string may hold several.
 pub(super) fn statement_text<'a>(source: *const c_char, location: c_int, length: c_int) -> &'a [u8] {
     if source.is_null() {
@@ -165,10 +173,24 @@ impl<'a> Planned<'a> {
         self.desc as usize
     }
 
-    pub fn text(&self) -> &'a [u8] {
+    /// Its text, or that of the utility statement it is a part of, which stands at `within`: such a part does not
+    /// know its place among the statements of a string.
+    pub fn text(&self, within: Option<Place>) -> &'a [u8] {
         // SAFETY: `desc` is valid while the hook runs.
         let source = unsafe { (*self.desc).sourceText };
-        statement_text(source, self.plan.stmt_location, self.plan.stmt_len)
+        let (location, length) = (self.plan.stmt_location, self.plan.stmt_len);
+        // SAFETY: the utility statement runs, so its text is there; a cursor has a copy of it.
+        let is_part = |place: &Place| unsafe {
+            location <= 0
+                && length == 0
+                && !place.source.is_null()
+                && !source.is_null()
+                && (place.source == source || CStr::from_ptr(place.source) == CStr::from_ptr(source))
+        };
+        match within.filter(is_part) {
+            Some(place) => statement_text(source, place.location, place.length),
+            None => statement_text(source, location, length),
+        }
     }
 
     pub fn command(&self) -> Command {
@@ -232,9 +254,20 @@ impl<'a> Planned<'a> {
         !self.plan.invalItems.is_null() && self.calls_any(functions)
     }
 
+    /// Whether it only calls functions that did not come with the server: it names no relation.
+    pub fn calls_added(&self) -> bool {
+        !self.plan.invalItems.is_null()
+            && !self.writes()
+            && !self.names_relations()
+            && self.search(Search { functions: &[], added: true, found: false })
+    }
+
     /// Whether what it returns is computed by one of `functions`, at the top of its plan.
     pub fn calls_any(&self, functions: &[Oid]) -> bool {
-        let mut search = Search { functions, found: false };
+        self.search(Search { functions, added: false, found: false })
+    }
+
+    fn search(&self, mut search: Search<'_>) -> bool {
         let context = (&raw mut search).cast::<c_void>();
         // SAFETY: a planned statement has a plan tree; its nodes belong to it; the walker only looks.
         unsafe {
@@ -364,7 +397,7 @@ impl<'a> Analysed<'a> {
         if functions.is_empty() {
             return false;
         }
-        let mut search = Search { functions, found: false };
+        let mut search = Search { functions, added: false, found: false };
         // SAFETY: the walker below only looks; the query is whole.
         unsafe {
             version::walk_query(self.query, Search::walker, (&raw mut search).cast());
@@ -375,6 +408,8 @@ impl<'a> Analysed<'a> {
 
 struct Search<'a> {
     functions: &'a [Oid],
+    /// Look for any function that did not come with the server, too.
+    added: bool,
     found: bool,
 }
 
@@ -393,7 +428,8 @@ impl Search<'_> {
                 }
                 _ => pg_sys::InvalidOid,
             };
-            if search.functions.contains(&called) {
+            let is_added = search.added && called.to_u32() >= pg_sys::FirstNormalObjectId;
+            if is_added || search.functions.contains(&called) {
                 search.found = true;
                 return true;
             }

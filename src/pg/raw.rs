@@ -9,8 +9,8 @@
 #![allow(clashing_extern_declarations)]
 
 use pgrx::pg_sys::{
-    BackendState, Latch, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext, Query, QueryCompletion,
-    QueryDesc, QueryEnvironment, ScanDirection, SubTransactionId, TimestampTz,
+    BackendState, Datum, FunctionCallInfo, Latch, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext,
+    Query, QueryCompletion, QueryDesc, QueryEnvironment, ScanDirection, SubTransactionId, TimestampTz,
 };
 use std::ffi::{c_char, c_int};
 
@@ -35,6 +35,8 @@ unsafe extern "C" {
     pub fn pgstat_report_activity(state: BackendState::Type, text: *const c_char);
     // sequence.c
     pub safe fn ResetSequenceCaches();
+    // trigger.c; takes no argument
+    pub fn pg_trigger_depth(call: FunctionCallInfo) -> Datum;
     // plancache.c
     pub safe fn ResetPlanCache();
 }

@@ -142,6 +142,18 @@ pub fn in_referential_check() -> bool {
     raw::InNoForceRLSOperation()
 }
 
+/// Whether a trigger runs.
+pub fn in_trigger() -> bool {
+    // SAFETY: pg_trigger_depth() looks at no argument and returns an integer.
+    unsafe { raw::pg_trigger_depth(std::ptr::null_mut()) }.value() as i32 > 0
+}
+
+/// Whether the script of an extension runs.
+pub fn in_extension_script() -> bool {
+    // SAFETY: a plain variable of the backend.
+    unsafe { pg_sys::creating_extension }
+}
+
 /// Whether the backend is on its way out.
 pub fn is_exiting() -> bool {
     // SAFETY: a plain variable of the backend.

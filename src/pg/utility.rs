@@ -1,5 +1,6 @@
 //! A view of a utility statement, borrowed for the length of a hook.
 
+use super::query::Place;
 use pgrx::pg_sys::{
     self, LogStmtLevel, Node, NodeTag, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext,
 };
@@ -88,9 +89,15 @@ impl<'a> Utility<'a> {
     }
 
     pub fn text(&self) -> &'a [u8] {
+        let place = self.place();
+        super::query::statement_text(self.source, place.location, place.length)
+    }
+
+    /// Where it stands in its source text.
+    pub fn place(&self) -> Place {
         // SAFETY: valid while the hook runs.
         let (location, length) = unsafe { ((*self.statement).stmt_location, (*self.statement).stmt_len) };
-        super::query::statement_text(self.source, location, length)
+        Place { source: self.source, location, length }
     }
 
     /// The command tag, such as `CREATE TABLE`.
@@ -136,7 +143,11 @@ impl<'a> Utility<'a> {
                 | NodeTag::T_DropRoleStmt
                 | NodeTag::T_AlterDefaultPrivilegesStmt
                 | NodeTag::T_ReassignOwnedStmt
-                | NodeTag::T_DropOwnedStmt => true,
+                | NodeTag::T_DropOwnedStmt
+                // Who may be whom elsewhere.
+                | NodeTag::T_CreateUserMappingStmt
+                | NodeTag::T_AlterUserMappingStmt
+                | NodeTag::T_DropUserMappingStmt => true,
                 NodeTag::T_RenameStmt => {
                     (*self.node().cast::<pg_sys::RenameStmt>()).renameType == pg_sys::ObjectType::OBJECT_ROLE
                 }
@@ -319,26 +330,21 @@ fn string(node: &Node) -> Option<String> {
 
 /// # Safety
 /// NULL or a RangeVar.
-unsafe fn relid(name: *mut pg_sys::RangeVar) -> Option<Oid> {
+pub(super) unsafe fn relid(name: *mut pg_sys::RangeVar) -> Option<Oid> {
     if name.is_null() {
         return None;
     }
-    // SAFETY: looks the name up without a lock; an unknown one gives InvalidOid.
-    let oid = unsafe {
-        pg_sys::RangeVarGetRelidExtended(
-            name,
-            pg_sys::NoLock as i32,
-            pg_sys::RVROption::RVR_MISSING_OK,
-            None,
-            std::ptr::null_mut(),
-        )
-    };
-    (oid != pg_sys::InvalidOid).then_some(oid)
+    // SAFETY: as the caller promises.
+    unsafe {
+        // In the database's encoding, whichever that is.
+        let schema = (!(*name).schemaname.is_null()).then(|| CStr::from_ptr((*name).schemaname));
+        super::catalog::visible_relation(schema, CStr::from_ptr((*name).relname))
+    }
 }
 
 /// # Safety
 /// A list of RangeVars.
-unsafe fn relids(names: *mut pg_sys::List) -> Vec<Oid> {
+pub(super) unsafe fn relids(names: *mut pg_sys::List) -> Vec<Oid> {
     // SAFETY: as the caller promises.
     super::query::list::<pg_sys::RangeVar>(names)
         .filter_map(|name| unsafe { relid(std::ptr::from_ref(name).cast_mut()) })

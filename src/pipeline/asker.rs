@@ -1,11 +1,13 @@
 //! Who asks for a statement to run, and how he is told that it does not.
 
+use crate::capture::choice;
 use crate::capture::statement::{self as capture, Facts};
 use crate::error::{Report, ServerError, report};
-use crate::event::Shape;
+use crate::event::{Class, Shape};
 use crate::gate;
 use crate::identity::enrolled::{self, Mode};
 use crate::identity::{IdentityError, Person, arrival, session as identity};
+use crate::pg::query::RelationUse;
 use crate::pg::session;
 use crate::pg::sessions::{self, Standing};
 use crate::settings::{self, AuditRoles};
@@ -87,8 +89,22 @@ impl Asker {
     }
 
     /// Whether a statement that starts now is recorded; `relevant` if it touches what is protected.
-    pub(super) fn leaves_record(&self, relevant: bool) -> bool {
-        (relevant || self.is_recorded()) && (capture::depth() == 0 || settings::nested_statements())
+    pub(super) fn leaves_record<'a>(
+        &self,
+        relevant: bool,
+        class: Class,
+        text: impl Fn() -> &'a [u8],
+        uses: impl Fn() -> Vec<RelationUse>,
+    ) -> bool {
+        if !settings::nested_statements() && capture::is_nested() {
+            return false;
+        }
+        if relevant || self.is_accountable() || !choice::is_made() {
+            return relevant || self.is_recorded();
+        }
+        let statement = choice::Statement { class, text: text(), sent: capture::depth() == 0 };
+        let relations = || uses().iter().map(|used| used.relid).collect();
+        self.is_recorded() && !choice::leaves_out(&statement, relations) || choice::takes_in(uses)
     }
 
     /// Whether statements are recorded whatever they touch.

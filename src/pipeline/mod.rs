@@ -17,7 +17,7 @@ use crate::access::steward;
 use crate::capture::build::{self, Fields, Secrecy};
 use crate::capture::statement::{self as capture, Facts, Opened};
 use crate::error::{ServerError, report};
-use crate::event::{Shape, redact};
+use crate::event::{Class, Origin, Shape, redact};
 use crate::gate;
 use crate::identity::enrolled::Mode;
 use crate::identity::{IdentityError, session as identity};
@@ -36,7 +36,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 
 /// Stands for "whoever it is": a statement that identifies changes the person while it runs, and one
-/// on types needs nobody.
+/// on types or of a foreign key needs nobody.
 const ANYBODY: u64 = u64::MAX;
 
 /// What the hooks call.
@@ -94,7 +94,8 @@ fn analysed(query: &Analysed<'_>) -> Result<(), ErrorReport> {
 }
 
 fn shape_of_query(query: &Analysed<'_>) -> Shape {
-    build::planned(query.command(), query.writes(), &query.relations(), Fields::default())
+    let class = build::query_class(query.writes());
+    build::planned(query.command(), class, capture::origin(), &query.relations(), Fields::default())
 }
 
 /// A text of which is known only what stands in it.
@@ -110,7 +111,8 @@ fn planning(query: &Analysed<'_>) -> Result<bool, ErrorReport> {
     }
     asker::arrive().map_err(report)?;
     let (asker, ended) = Asker::find().map_err(report)?;
-    let recorded = asker.leaves_record(false);
+    let class = build::query_class(query.writes());
+    let recorded = asker.leaves_record(false, class, || query.text(), || query.relations());
     let Some(role) = asker.lacks_person() else { return Ok(recorded) };
     if query.only_calls(&known.identifying, &known.readable) {
         return Ok(recorded);
@@ -129,7 +131,8 @@ fn planning_failed(query: &Analysed<'_>, sqlstate: [u8; 5]) {
     let key = [b"unplanned".as_slice(), query.command().as_str().as_bytes()].concat();
     let text = open_text(query.text());
     let facts = Facts { at: now, text: &text, grants: &[], parameters: &[], parameter_count: 0, key: &key };
-    let shape = || build::planned(query.command(), query.writes(), &[], Fields::default());
+    let class = build::query_class(query.writes());
+    let shape = || build::planned(query.command(), class, Origin::default(), &[], Fields::default());
     if let Err(lost) = capture::stopped(&facts, sqlstate, shape) {
         trail::warn(&lost);
     }
@@ -154,7 +157,10 @@ fn is_any_relevant(planned: &Planned<'_>) -> Result<bool, ServerError> {
 
 fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
     let Some(known) = installed() else { return Ok(()) };
-    if session::in_referential_check() {
+    // What a foreign key looks up is part of the statement that it belongs to; what it deletes or updates is
+    // recorded, and nobody's to judge.
+    let referential = session::in_referential_check();
+    if referential && !planned.writes() {
         return Ok(());
     }
     let (asker, ended) = Asker::find().map_err(report)?;
@@ -178,14 +184,16 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
     };
     let uses = || planned.relations();
     // Looked through for tokens only where it is kept: not for every statement of the application.
-    let text = || build::text(planned.text(), secrecy);
-    let bare = || build::planned(planned.command(), planned.writes(), &uses(), Fields::default());
+    let own_text = || planned.text(capture::enclosing());
+    let text = || build::text(own_text(), secrecy);
+    let (class, origin) = (build::planned_class(planned), capture::origin());
+    let bare = || build::planned(planned.command(), class, origin, &uses(), Fields::default());
 
-    if let Some(error) = ended.filter(|_| !harmless && !looks_up_types) {
+    if let Some(error) = ended.filter(|_| !harmless && !looks_up_types && !referential) {
         return Err(refuse(&asker, error, &text(), bare));
     }
     let mut grants = Vec::new();
-    if let Some(governed) = asker.governed().filter(|_| !looks_up_types) {
+    if let Some(governed) = asker.governed().filter(|_| !looks_up_types && !referential) {
         let uses = uses();
         let exporting = is_in(Scope::Exports);
         let statement = gate::Statement { uses: &uses, exporting, identifying: harmless };
@@ -196,10 +204,14 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
     }
     let mut guarded = false;
     planned.each_written(|relid| guarded |= guard::concerns(relid, &known.ledger));
-    if guarded && let Err(error) = guard::check_writes(&uses()) {
+    if guarded
+        && !referential
+        && let Err(error) = guard::check_writes(&uses())
+    {
         return Err(refuse(&asker, error, &text(), bare));
     }
-    if !asker.leaves_record(relevant) {
+    if !asker.leaves_record(relevant, class, own_text, uses) {
+        capture::passed();
         return Ok(());
     }
     let text = text();
@@ -208,7 +220,7 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
         false => Default::default(),
     };
     let mut key = KEY.take();
-    write_key(&mut key, planned, explain, &masked, &revealed);
+    write_key(&mut key, planned, (explain, class, origin), &masked, &revealed);
     let (parameters, parameter_count) = build::parameters(&planned.parameters(), secrecy);
     let facts = Facts {
         at: asker.now,
@@ -220,13 +232,14 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
     };
     let shape = || {
         let fields = Fields { masked: &masked, revealed: &revealed };
-        let mut shape = build::planned(planned.command(), planned.writes(), &uses(), fields);
+        let mut shape = build::planned(planned.command(), class, origin, &uses(), fields);
         if explain {
             shape.command = b"EXPLAIN".to_vec();
         }
         shape
     };
-    let serial = if identifies || looks_up_types { ANYBODY } else { asker.serial };
+    let anybody = identifies || looks_up_types || referential;
+    let serial = if anybody { ANYBODY } else { asker.serial };
     let recorded = capture::start(planned.key(), serial, &facts, shape);
     KEY.set(key);
     asker.judge(recorded.map(|()| 0))?;
@@ -238,13 +251,14 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
 fn write_key(
     key: &mut Vec<u8>,
     planned: &Planned<'_>,
-    explain: bool,
+    (explain, class, origin): (bool, Class, Origin),
     masked: &[String],
     revealed: &[String],
 ) {
     key.clear();
     key.extend_from_slice(&catalog::names_generation().to_le_bytes());
-    key.push(u8::from(explain) | u8::from(planned.writes()) << 1 | (planned.command() as u8) << 2);
+    key.push(u8::from(explain) | (planned.command() as u8) << 1);
+    key.push(class as u8 | (origin as u8) << 4);
     planned.fingerprint(key);
     write_fields(key, masked, revealed);
 }
@@ -290,11 +304,14 @@ fn object_access(access: &ObjectAccess) -> Result<(), ErrorReport> {
     if !session::in_transaction() || installed().is_none() {
         return Ok(());
     }
-    if access.access == Access::Called {
-        return check_call(access);
+    match access.access {
+        Access::Called => return check_call(access),
+        Access::Executed => {}
+        // The statement that does it is on record already, and ends as denied.
+        _ => guard::check_object(access).map_err(report)?,
     }
-    // The statement that does it is on record already, and ends as denied.
-    guard::check_object(access).map_err(report)
+    capture::touched(access);
+    Ok(())
 }
 
 /// A function called without a statement escapes capture and gate: not on enrolled roles.
@@ -305,7 +322,7 @@ fn check_call(access: &ObjectAccess) -> Result<(), ErrorReport> {
         return Ok(());
     }
     let command = format!("function call message for {}", catalog::describe(access.class, access.object, 0));
-    let shape = || build::planned(Command::Other, false, &[], Fields::default());
+    let shape = || build::planned(Command::Other, Class::Function, Origin::default(), &[], Fields::default());
     Err(refuse(&asker, gate::GateError::FunctionCall, command.as_bytes(), shape))
 }
 

@@ -5,7 +5,8 @@ use super::harmless::needs_nobody;
 use super::surroundings::installed;
 use super::{KEY, split, write_fields};
 use crate::capture::build::{self, Fields};
-use crate::capture::statement::{self as capture, Facts};
+use crate::capture::choice;
+use crate::capture::statement::{self as capture, Facts, Nature};
 use crate::error::report;
 use crate::event::Outcome;
 use crate::gate::{self, UtilityUse};
@@ -104,7 +105,9 @@ pub(super) fn utility_starting(utility: &Utility<'_>) -> Result<Ticket, ErrorRep
         Kind::Transaction if utility.command() == b"COMMIT PREPARED" => shared::config_changed(),
         _ => {}
     }
-    Ok(Ticket { statement: number, depth: capture::utility_running(number) })
+    let nature = if utility.carries() { Nature::Carrier } else { Nature::Utility };
+    let names = number != 0 && utility.names_silently();
+    Ok(Ticket { statement: number, depth: capture::utility_running(number, nature, utility.place()), names })
 }
 
 fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport> {
@@ -119,7 +122,10 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
     }
     let secrecy = build::utility_secrecy(utility);
     let text = || build::utility_text(utility, secrecy);
-    let bare = || build::utility(utility, kind, Fields::default());
+    let origin = capture::origin();
+    // The gate asks for those of the kind only; the others need a grant for all DDL.
+    let named = || [relids.as_slice(), &utility.relations()].concat();
+    let bare = || build::utility(utility, kind, origin, &named(), Fields::default());
     if let Some(role) = asker.lacks_person().filter(|_| !needs_nobody(utility, kind)) {
         return Err(match ended {
             Some(error) => refuse(&asker, error, &text(), bare),
@@ -136,7 +142,8 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
     if let Err(error) = guard::check_utility(kind) {
         return Err(refuse(&asker, error, &text(), bare));
     }
-    if !asker.leaves_record(relevant) {
+    let class = build::utility_class(utility, kind);
+    if !asker.leaves_record(relevant, class, || utility.text(), || choice::uses_of(kind)) {
         return Ok(0);
     }
     let text = text();
@@ -151,11 +158,16 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
     key.clear();
     key.extend_from_slice(&catalog::names_generation().to_le_bytes());
     key.push(0xff);
-    key.push(build::utility_class(utility, kind) as u8);
+    let named = named();
+    key.push(class as u8 | (origin as u8) << 4);
     key.extend_from_slice(utility.command());
     key.push(0);
-    for relid in &relids {
+    for relid in &named {
         key.extend_from_slice(&relid.to_u32().to_le_bytes());
+    }
+    for column in utility.copied_columns() {
+        key.push(0);
+        key.extend_from_slice(column);
     }
     write_fields(&mut key, &masked, &revealed);
     let (parameters, parameter_count) = build::parameters(&utility.parameters(), secrecy);
@@ -168,7 +180,7 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
         key: &key,
     };
     let recorded = capture::start_utility(&facts, || {
-        build::utility(utility, kind, Fields { masked: &masked, revealed: &revealed })
+        build::utility(utility, kind, origin, &named, Fields { masked: &masked, revealed: &revealed })
     });
     KEY.set(key);
     // Without room in the journal people must still be able to end their transactions.
@@ -230,12 +242,14 @@ fn judge_uses(asker: &gate::Asker<'_>, kind: &Kind, relids: &[Oid]) -> Result<Ve
     }
 }
 
-pub(super) fn utility_ended(ticket: Ticket, processed: u64) {
+pub(super) fn utility_ended(utility: &Utility<'_>, ticket: Ticket, processed: u64) {
     leave(ticket.depth);
-    capture::utility_ended(ticket.statement, ticket.depth, processed, Outcome::Ok, *b"00000");
+    let named = if ticket.names { build::named(utility, &utility.kind()) } else { Vec::new() };
+    capture::utility_ended(ticket.statement, ticket.depth, processed, Outcome::Ok, *b"00000", named);
 }
 
 pub(super) fn utility_failed(ticket: Ticket, sqlstate: [u8; 5]) {
     leave(ticket.depth);
-    capture::utility_ended(ticket.statement, ticket.depth, 0, Outcome::of_sqlstate(sqlstate), sqlstate);
+    let outcome = Outcome::of_sqlstate(sqlstate);
+    capture::utility_ended(ticket.statement, ticket.depth, 0, outcome, sqlstate, Vec::new());
 }

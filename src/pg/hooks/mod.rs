@@ -38,6 +38,9 @@ pub struct Ticket {
     /// 0 if it is not recorded.
     pub statement: u32,
     pub depth: Depth,
+    /// Whether the statement names what can be looked up when it has gone well. Others may be gone by then:
+    /// ROLLBACK frees itself.
+    pub names: bool,
 }
 
 /// What the hooks call; `Err` is raised to the client.
@@ -59,7 +62,7 @@ pub struct Handlers {
     pub failed: fn(key: usize, Depth, processed: u64, sqlstate: [u8; 5]),
     pub ended: fn(key: usize),
     pub utility_starting: fn(&Utility<'_>) -> Result<Ticket, ErrorReport>,
-    pub utility_ended: fn(Ticket, processed: u64),
+    pub utility_ended: fn(&Utility<'_>, Ticket, processed: u64),
     pub utility_failed: fn(Ticket, sqlstate: [u8; 5]),
     /// Where a text holds what must not be shown.
     pub secrets: Secrets,

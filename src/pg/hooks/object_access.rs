@@ -1,7 +1,8 @@
 //! object_access: objects are about to be dropped, or were altered or made.
 //!
-//! Before the predecessor: a refusal needs no second opinion. Called for every execution of a
-//! function too, which goes straight on. The catalogs may be read.
+//! Before the predecessor: a refusal needs no second opinion. Called for every function that a statement
+//! is about to call, too; those of the server go straight on. The catalogs may be read; what was just made
+//! is not in them yet, and what was altered stands there as it was.
 
 use super::{active, guarded};
 use pgrx::pg_sys::{self, ObjectAccessType, Oid, object_access_hook_type};
@@ -18,6 +19,8 @@ pub enum Access {
     Truncated,
     /// A function is called by the protocol's function call message, without any statement.
     Called,
+    /// A statement calls a function that did not come with the server.
+    Executed,
 }
 
 /// An object that is touched: its catalog, its OID there, its column (0 for the whole).
@@ -27,6 +30,8 @@ pub struct ObjectAccess {
     pub class: Oid,
     pub object: Oid,
     pub column: i32,
+    /// Done by PostgreSQL for its own purposes: TOAST tables, tables being rewritten.
+    pub internal: bool,
 }
 
 pub(super) fn install() {
@@ -46,6 +51,20 @@ unsafe extern "C-unwind" fn trampoline(
     argument: *mut c_void,
 ) {
     // SAFETY: the argument's type follows from `access` (objectaccess.h).
+    let internal = unsafe {
+        match access {
+            ObjectAccessType::OAT_POST_CREATE => argument
+                .cast::<pg_sys::ObjectAccessPostCreate>()
+                .as_ref()
+                .is_some_and(|argument| argument.is_internal),
+            ObjectAccessType::OAT_DROP => argument
+                .cast::<pg_sys::ObjectAccessDrop>()
+                .as_ref()
+                .is_some_and(|argument| argument.dropflags as u32 & pg_sys::PERFORM_DELETION_INTERNAL != 0),
+            _ => false,
+        }
+    };
+    // SAFETY: as above.
     let what = unsafe {
         match access {
             ObjectAccessType::OAT_POST_CREATE => Some(Access::Created),
@@ -59,6 +78,9 @@ unsafe extern "C-unwind" fn trampoline(
             {
                 Some(Access::Called)
             }
+            ObjectAccessType::OAT_FUNCTION_EXECUTE if object.to_u32() >= pg_sys::FirstNormalObjectId => {
+                Some(Access::Executed)
+            }
             // VACUUM FULL, CLUSTER and their like alter internally and keep the content.
             ObjectAccessType::OAT_POST_ALTER => argument
                 .cast::<pg_sys::ObjectAccessPostAlter>()
@@ -71,7 +93,7 @@ unsafe extern "C-unwind" fn trampoline(
     if let Some(access) = what
         && let Some(handlers) = active()
     {
-        guarded(|| (handlers.object_access)(&ObjectAccess { access, class, object, column }));
+        guarded(|| (handlers.object_access)(&ObjectAccess { access, class, object, column, internal }));
     }
     // SAFETY: passes on what the caller gave us; NEXT is written once, before any backend exists.
     unsafe {

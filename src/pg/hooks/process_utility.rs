@@ -40,7 +40,8 @@ unsafe extern "C-unwind" fn trampoline(
         let next =
             || next(statement, source, read_only, context, parameters, environment, receiver, completion);
         let Some(handlers) = active() else { return next() };
-        let judge = || (handlers.utility_starting)(&Utility::new(statement, source, context, parameters));
+        let utility = || Utility::new(statement, source, context, parameters);
+        let judge = || (handlers.utility_starting)(&utility());
         let (ticket, outermost) = guarded(|| sessions::entering(judge));
         attempt(next, |sqlstate| {
             sessions::leave(outermost);
@@ -48,7 +49,7 @@ unsafe extern "C-unwind" fn trampoline(
         });
         sessions::leave(outermost);
         let processed = completion.as_ref().map_or(0, |completion| completion.nprocessed);
-        quietly(|| (handlers.utility_ended)(ticket, processed));
+        quietly(|| (handlers.utility_ended)(&utility(), ticket, processed));
     }
 }
 
