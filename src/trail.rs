@@ -163,6 +163,22 @@ pub fn note(note: &Note) -> Result<(), TrailError> {
     })
 }
 
+/// Records an event of the server itself, which belongs into the ledger of every database.
+pub fn note_of_server(note: &Note) -> Result<(), TrailError> {
+    Trail::new().note_as(0, b"", note)
+}
+
+/// Records an event in a database to which this process has not got: somebody was turned away who
+/// wanted to be `role` there.
+pub fn note_of_stranger(database: u32, role: &[u8], note: &Note) -> Result<(), TrailError> {
+    Trail::new().note_as(database, role, note)
+}
+
+/// How many statements of this session were recorded; `None` if nothing was.
+pub fn statements() -> Option<u32> {
+    TRAIL.with_borrow(|trail| trail.as_ref().map(|trail| trail.next_statement - 1))
+}
+
 /// Says in the server log, at most once a minute and session, that events are being lost.
 pub fn warn(error: &TrailError) {
     with(|trail| trail.warn(error));
@@ -262,7 +278,26 @@ impl Trail {
         Ok(())
     }
 
+    /// Records an event for another database than this process's, or with `database` 0 for all. This is
+    /// for a trail that is thrown away afterwards: a context's number has one meaning.
+    fn note_as(mut self, database: u32, role: &[u8], note: &Note) -> Result<(), TrailError> {
+        self.context.database = database;
+        self.context.session_role = role.to_vec();
+        self.context.role = role.to_vec();
+        self.context.application = session::with_application_name(<[u8]>::to_vec);
+        self.context.number = 1;
+        codec::put_context(&mut self.encoded_context, &self.context);
+        let (session, at) = (self.context.session, session::now());
+        self.append_explained(None, |out| codec::put_note(out, session, 1, at, note))
+    }
+
     fn wake_writer(&self) {
+        if self.context.database == 0 {
+            if let Some(memory) = shared::get() {
+                memory.databases.iter().for_each(|slot| slot.writer.wake_if_sleeping());
+            }
+            return;
+        }
         if let Some(slot) = shared::get().and_then(|memory| memory.database(self.context.database)) {
             slot.writer.wake_if_sleeping();
         }
@@ -270,17 +305,30 @@ impl Trail {
 
     /// Looks whether who acts has changed; if so, the next frame says so.
     fn refresh_context(&mut self) {
-        let roles = (session::session_user().to_u32(), session::current_user().to_u32());
+        // A failed transaction has gone back to the role it began with, but not yet from that of SET ROLE.
+        let role = match session::in_transaction() {
+            true => session::current_user(),
+            false => session::outer_user(),
+        };
+        let roles = (session::session_user().to_u32(), role.to_u32());
         let same_application = session::with_application_name(|name| name == self.context.application);
-        if roles == self.roles && same_application && !self.person_changed && !self.encoded_context.is_empty()
-        {
+        let is_known = same_application && !self.person_changed && !self.encoded_context.is_empty();
+        if is_known && roles == self.roles {
             return;
         }
-        // Without a transaction (ROLLBACK of a failed one) names cannot be looked up: those known stand.
-        if roles != self.roles && session::in_transaction() {
-            self.context.session_role = session::role_name(session::session_user());
-            self.context.role = session::role_name(session::current_user());
-            self.roles = roles;
+        if roles != self.roles {
+            let names = if session::in_transaction() {
+                self.roles = roles;
+                (session::role_name(session::session_user()), session::role_name(session::current_user()))
+            } else {
+                // In a failed transaction, and between two, nothing can be looked up: not now.
+                self.roles = (0, 0);
+                session::role_names()
+            };
+            if is_known && (&names.0, &names.1) == (&self.context.session_role, &self.context.role) {
+                return;
+            }
+            (self.context.session_role, self.context.role) = names;
         }
         self.context.application = session::with_application_name(<[u8]>::to_vec);
         self.context.person = self.person.clone();

@@ -7,6 +7,7 @@
 
 use crate::pg::shared::{self, DatabaseSlot, Process, ProcessState, Shared};
 use crate::pg::{catalog, session, transaction, worker};
+use crate::pipeline::recording;
 use crate::{access, ledger, trail};
 use pgrx::pg_sys::{self, Oid};
 use std::collections::HashSet;
@@ -32,6 +33,7 @@ pub extern "C-unwind" fn pg_custodian_launcher(_argument: pg_sys::Datum) {
     memory.register_launcher();
     let (mut without, mut wanted) = (HashSet::new(), memory.wanted());
     while !worker::shall_end() {
+        recording::notice_changes();
         let now_wanted = memory.wanted();
         if std::mem::replace(&mut wanted, now_wanted) != now_wanted {
             // The writer that was there, if any, may have left between CREATE EXTENSION and its commit.

@@ -313,3 +313,31 @@ fn a_refused_issuer_does_not_replace_the_one_before() {
     assert_refused(error, &BAD_ARGUMENT);
     identify(&mut shop.readonly(), &shop.issuer.person("alice", &[])).unwrap();
 }
+
+/// Nesting up to what PostgreSQL permits, for those who are only looked at: nobody, and a person.
+#[test]
+fn a_statement_that_is_nested_too_deeply_is_an_error_and_ends_no_server() {
+    let shop = shop::open("identify");
+    // A backend that crashes takes all others along.
+    let mut witness = shop.admin();
+    let mut nobody = shop.readonly();
+    let mut alice = shop.person("alice", &["support"]);
+    let mut too_deep = 0;
+    for depth in [100, 1000, 2000, 3000, 4000, 6000, 8000, 12_000, 16_000, 32_000] {
+        let sum = format!("select {}1", "1 + ".repeat(depth));
+        let calls = format!("select {}'x'{}", "upper(".repeat(depth), ")".repeat(depth));
+        for text in [sum, calls] {
+            for client in [&mut nobody, &mut alice] {
+                if let Err(error) = client.simple_query(&text) {
+                    let code = harness::refusal::<()>(Err(error)).code().clone();
+                    too_deep += usize::from(code == SqlState::STATEMENT_TOO_COMPLEX);
+                    // The grammar has a limit of its own.
+                    let expected = [SqlState::STATEMENT_TOO_COMPLEX, SqlState::SYNTAX_ERROR, NO_PERSON];
+                    assert!(expected.contains(&code), "{depth}: {code:?}");
+                }
+            }
+        }
+    }
+    assert!(too_deep > 4, "nothing here was too deep");
+    witness.simple_query("select 1").unwrap();
+}

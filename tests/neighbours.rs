@@ -83,6 +83,11 @@ const FAILURES: &[&str] = &[
     "do $$ begin perform s.divide(0); end $$",
     "do $$ begin execute 'select * frm s.parent'; end $$",
     "create table s.parent (id int)",
+    "create schema temporal create temporary view v as select 1",
+    "create view pg_temp.s.v as select 1",
+    "set role powerless; update pg_catalog.pg_class set relname = 'other'",
+    "set role powerless; create view s.names as select 1",
+    "truncate no_such_schema.no_such_table",
     "create table s.other (id no_such_type)",
     "drop table s.no_such_table",
     "drop table s.parent",
@@ -272,6 +277,38 @@ fn errors_pass_through_unchanged_beside_pgaudit() {
         assert_errors_are_the_same(&["pgaudit", "pg_custodian"]);
         assert_errors_are_the_same(&["pg_custodian", "pgaudit"]);
     }
+}
+
+#[test]
+fn a_recursion_without_end_is_an_error_and_no_crash() {
+    let cluster = custodian().conf("pg_custodian.audit_roles = 'all'").start();
+    prepare(&cluster, &["pg_custodian"]);
+    // A backend that crashes takes all others along.
+    let mut witness = cluster.superuser("compared");
+    let mut client = cluster.superuser("compared");
+    client
+        .batch_execute(
+            "create function s.endless(a int) returns int language sql as $$ select s.endless(a + 1) $$;
+             create function s.endless() returns int language plpgsql as $$ begin return s.endless(); end $$;",
+        )
+        .unwrap();
+    for text in ["select s.endless(1)", "select s.endless()"] {
+        let error = harness::refusal(client.simple_query(text));
+        assert_eq!(error.code(), &postgres::error::SqlState::STATEMENT_TOO_COMPLEX, "{error:?}");
+    }
+    witness.simple_query("select 1").unwrap();
+    client.simple_query("select 1").unwrap();
+}
+
+/// A role may make things in a schema that it cannot look into.
+#[test]
+fn names_in_utility_statements_are_for_postgresql_to_judge() {
+    let cluster = custodian().conf("pg_custodian.audit_roles = 'all'").start();
+    prepare(&cluster, &["pg_custodian"]);
+    let mut client = cluster.superuser("compared");
+    client.batch_execute("grant create on schema s to powerless; set role powerless").unwrap();
+    client.batch_execute("create view s.made as select 1 as one").unwrap();
+    client.batch_execute("create table s.made_too (id int)").unwrap();
 }
 
 #[test]

@@ -185,6 +185,12 @@ impl Steward {
         Self { slot, database, generation: None, awaited: i64::MAX, unsure: false, told: HashMap::new() }
     }
 
+    /// Tells those who have not got into the database whom it has enrolled: see `DatabaseSlot::introduce`.
+    fn introduce(&self) -> Result<(), ServerError> {
+        self.slot.introduce(&session::database_name(), &enrolled::roles()?);
+        Ok(())
+    }
+
     fn work(mut self) -> Result<End, AccessError> {
         while !worker::shall_end() {
             if self.slot.database.load(Ordering::Acquire) != self.database {
@@ -195,6 +201,9 @@ impl Steward {
             let generation = shared::generation();
             let changed = self.generation.replace(generation);
             let changed = changed.map(|before| before != generation);
+            if changed != Some(false) {
+                worker::transaction(|| self.introduce())?;
+            }
             if changed == Some(true) && !worker::transaction(is_installed) {
                 self.slot.set_installed(false);
                 return Ok(End::Told);

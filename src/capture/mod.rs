@@ -7,5 +7,6 @@
 
 pub mod build;
 pub mod choice;
+pub mod failure;
 pub mod objects;
 pub mod statement;

@@ -1,10 +1,9 @@
 //! Statements in flight.
 
-use super::objects;
+use super::{failure, objects};
 use crate::event::{Object, Origin, Outcome, Shape, object};
 use crate::pg::hooks::object_access::{Access, ObjectAccess};
 use crate::pg::query::Place;
-use crate::pg::transaction::Ending;
 use crate::pg::{hooks::Depth, session, shared};
 use crate::trail::{self, Beginning, TrailError};
 use std::cell::RefCell;
@@ -15,6 +14,8 @@ struct Open {
     number: u32,
     subtransaction: u32,
     rows: u64,
+    /// Whether it runs right now, so that some of its rows are not counted yet.
+    runs: bool,
     opened: Opened,
 }
 
@@ -113,7 +114,7 @@ pub fn start(
     let subtransaction = session::subtransaction();
     let opened = Opened { person, generation: shared::generation(), has_run: false };
     FLIGHT.with_borrow_mut(|flight| {
-        flight.open.push(Open { key, number, subtransaction, rows: 0, opened });
+        flight.open.push(Open { key, number, subtransaction, rows: 0, runs: false, opened });
         flight.current = number;
     });
     Ok(())
@@ -140,12 +141,29 @@ pub fn depth() -> Depth {
     FLIGHT.with_borrow(|flight| flight.running.len())
 }
 
+/// Whether a recorded statement runs: then it has a record of the errors under it.
+pub fn runs_recorded() -> bool {
+    FLIGHT.with_borrow(|flight| flight.running.iter().any(|running| running.number != 0))
+}
+
 /// The execution `key` runs from now on; returns the depth to go back to.
 pub fn running(key: usize) -> Depth {
+    enter(key, |open| {
+        open.opened.has_run = true;
+        open.runs = true;
+    })
+}
+
+/// The execution `key` has run, and ends what is left to do; returns the depth to go back to.
+pub fn finishing(key: usize) -> Depth {
+    enter(key, |_| ())
+}
+
+fn enter(key: usize, mark: impl FnOnce(&mut Open)) -> Depth {
     FLIGHT.with_borrow_mut(|flight| {
         let depth = flight.running.len();
         let number = flight.open.iter_mut().rfind(|open| open.key == key).map_or(0, |open| {
-            open.opened.has_run = true;
+            mark(open);
             open.number
         });
         flight.running.push(Running { number, nature: Nature::Planned, place: None });
@@ -160,6 +178,7 @@ pub fn ran(key: usize, depth: Depth, processed: u64) {
         flight.back_to(depth);
         if let Some(open) = flight.open.iter_mut().rfind(|open| open.key == key) {
             open.rows += processed;
+            open.runs = false;
         }
     });
 }
@@ -175,6 +194,9 @@ pub fn ended(key: usize) {
 pub fn failed(key: usize, depth: Depth, processed: u64, sqlstate: [u8; 5]) {
     FLIGHT.with_borrow_mut(|flight| flight.back_to(depth));
     if let Some(open) = take(key) {
+        if depth == 0 {
+            failure::recorded();
+        }
         end(open.number, open.rows + processed, Outcome::of_sqlstate(sqlstate), sqlstate, Vec::new());
     }
 }
@@ -211,6 +233,9 @@ pub fn utility_ended(
 ) {
     FLIGHT.with_borrow_mut(|flight| flight.back_to(depth));
     if number != 0 {
+        if depth == 0 && outcome != Outcome::Ok {
+            failure::recorded();
+        }
         end(number, rows, outcome, sqlstate, named);
     }
 }
@@ -271,20 +296,15 @@ pub fn origin() -> Origin {
     }
 }
 
-/// Closes what the end of the transaction leaves without an end of its own: cursors that a
-/// ROLLBACK closed, and everything of a session that was terminated.
-pub fn transaction_ended(ending: Ending) {
+/// Closes what the end of the transaction leaves without an end of its own: cursors that a ROLLBACK closed.
+pub fn transaction_ended() {
     // Most transactions leave nothing: then the list keeps its room for the next one.
     let open = FLIGHT.with_borrow_mut(|flight| match flight.open.is_empty() {
         true => Vec::new(),
         false => std::mem::take(&mut flight.open),
     });
-    let (outcome, sqlstate) = match ending {
-        Ending::Aborted if session::is_exiting() => (Outcome::Interrupted, *b"57P01"),
-        _ => (Outcome::Ok, *b"00000"),
-    };
     for open in open {
-        close(&open, outcome, sqlstate);
+        close(&open, open.rows, Outcome::Ok, *b"00000");
     }
     // A CALL that ended its transaction goes on.
     let idle = FLIGHT.with_borrow_mut(|flight| {
@@ -299,18 +319,40 @@ pub fn transaction_ended(ending: Ending) {
     }
 }
 
+/// Closes everything of a session that ends, for this reason. A FATAL error passes no hook on its way
+/// out: what runs has not told its rows yet. `processed` knows those of an execution that runs, `copied`
+/// is what a COPY that runs has sent.
+pub fn session_ended(reason: [u8; 5], processed: impl Fn(usize) -> u64, copied: u64) {
+    let flight = FLIGHT.with_borrow_mut(std::mem::take);
+    for open in &flight.open {
+        let now = if open.runs { processed(open.key) } else { 0 };
+        close(open, open.rows + now, Outcome::Interrupted, reason);
+    }
+    // Utility statements are among those that run only. If one copies, it is the innermost.
+    let is_utility = |number: &u32| *number != 0 && !flight.open.iter().any(|open| open.number == *number);
+    let running = flight.running.iter().map(|running| running.number).filter(is_utility);
+    for (place, number) in running.rev().enumerate() {
+        let rows = if place == 0 { copied } else { 0 };
+        trail::end(number, rows, Outcome::Interrupted, reason, &touched_by(number));
+    }
+}
+
 /// Closes the cursors that were opened in a subtransaction which is rolled back.
 pub fn subtransaction_aborted(subtransaction: u32) {
     let closed: Vec<Open> = FLIGHT.with_borrow_mut(|flight| {
         flight.open.extract_if(.., |open| open.subtransaction >= subtransaction).collect()
     });
     for open in closed {
-        close(&open, Outcome::Ok, *b"00000");
+        close(&open, open.rows, Outcome::Ok, *b"00000");
     }
 }
 
 /// Records the end of a statement where no catalog can be read.
-fn close(open: &Open, outcome: Outcome, sqlstate: [u8; 5]) {
-    let called = if objects::any() { objects::take(open.number, false) } else { Vec::new() };
-    trail::end(open.number, open.rows, outcome, sqlstate, &called);
+fn close(open: &Open, rows: u64, outcome: Outcome, sqlstate: [u8; 5]) {
+    trail::end(open.number, rows, outcome, sqlstate, &touched_by(open.number));
+}
+
+/// What became of objects by a statement that did not end by itself.
+fn touched_by(number: u32) -> Vec<Object> {
+    if objects::any() { objects::take(number, false) } else { Vec::new() }
 }

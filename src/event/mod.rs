@@ -3,6 +3,7 @@
 //! Texts are bytes in the database's encoding: they come from the server and go back into it.
 
 pub mod codec;
+pub mod fragment;
 pub mod object;
 pub mod redact;
 pub mod secrets;

@@ -74,6 +74,13 @@ pub fn mode_of(role: Oid) -> Result<Option<Mode>, ServerError> {
     Ok(mode)
 }
 
+/// All enrolled roles, in order.
+pub fn roles() -> Result<Vec<u32>, ServerError> {
+    let mut roles: Vec<u32> = store::modes()?.into_keys().map(Oid::to_u32).collect();
+    roles.sort_unstable();
+    Ok(roles)
+}
+
 /// Forgets what [`mode_of`] remembers.
 pub(super) fn forget() {
     KNOWN.replace(None);

@@ -153,7 +153,8 @@ impl Merger {
     }
 
     fn context(&mut self, context: Context) {
-        if context.database == self.database {
+        // An event of the server itself is in every ledger.
+        if context.database == self.database || context.database == 0 {
             self.contexts.insert((context.session, context.number), Rc::new(prepare_context(context)));
         } else {
             self.foreign.insert(context.session);
@@ -396,6 +397,21 @@ mod tests {
         let objects: Vec<Vec<Object>> =
             merger.take().into_iter().map(|row| row.statement.unwrap().shape.value.objects.clone()).collect();
         assert_eq!(objects, [vec![dropped], vec![]]);
+    }
+
+    #[test]
+    fn an_event_of_the_server_is_in_every_ledger() {
+        use crate::event::Note;
+        let mut tape = Tape::default();
+        tape.put(100, |out| {
+            codec::put_context(out, &Context { session: 9, number: 1, database: 0, ..Context::default() });
+            let note =
+                Note { event: "recording", outcome: Outcome::Ok, sqlstate: None, object: None, detail: None };
+            codec::put_note(out, 9, 1, 5, &note);
+        });
+        for database in [DATABASE, 99] {
+            assert_eq!(tape.play(&mut Merger::new(database, 0, 0), 1000), ["recording"]);
+        }
     }
 
     #[test]

@@ -11,6 +11,12 @@ use std::ffi::{CStr, CString};
 pub const REWRITE_CATALOG: Oid = Oid::from_u32(2618);
 pub const CONSTRAINT_CATALOG: Oid = Oid::from_u32(2606);
 pub const POLICY_CATALOG: Oid = Oid::from_u32(3256);
+// pg_depend.h: the catalog, its index on what is referred to, and its columns.
+const DEPEND_CATALOG: Oid = Oid::from_u32(2608);
+const DEPEND_REFERENCE_INDEX: Oid = Oid::from_u32(2674);
+const DEPEND_COLUMNS: usize = 7;
+const REFCLASSID: i16 = 4;
+const REFOBJID: i16 = 5;
 
 /// One row of [`rows`]; columns are numbered as they were asked for.
 pub struct Row<'a> {
@@ -274,6 +280,52 @@ pub fn extension(name: &str) -> Option<Oid> {
 pub fn extension_of(class: Oid, object: Oid) -> Option<Oid> {
     // SAFETY: scans pg_depend.
     valid(unsafe { pg_sys::getExtensionOfObject(class, object) })
+}
+
+/// The relations that belong to the extension `name`, sorted.
+pub fn members(name: &str) -> Vec<u32> {
+    let Some(extension) = extension(name) else { return Vec::new() };
+    let mut found = in_own_memory("pg_custodian members", || {
+        let mut found = Vec::new();
+        // SAFETY: the scan protocol of genam.h over pg_depend, by its index on what is referred to; its first
+        // columns are the class and the number of what depends.
+        unsafe {
+            let mut keys: [pg_sys::ScanKeyData; 2] = std::mem::zeroed();
+            for (key, (column, value)) in
+                keys.iter_mut().zip([(REFCLASSID, pg_sys::ExtensionRelationId), (REFOBJID, extension)])
+            {
+                let equal = pg_sys::BTEqualStrategyNumber as u16;
+                pg_sys::ScanKeyInit(key, column, equal, pg_sys::F_OIDEQ.into(), value.into());
+            }
+            let depend = pg_sys::table_open(DEPEND_CATALOG, pg_sys::AccessShareLock as i32);
+            let scan = pg_sys::systable_beginscan(
+                depend,
+                DEPEND_REFERENCE_INDEX,
+                true,
+                std::ptr::null_mut(),
+                2,
+                keys.as_mut_ptr(),
+            );
+            loop {
+                let tuple = pg_sys::systable_getnext(scan);
+                if tuple.is_null() {
+                    break;
+                }
+                let (mut values, mut nulls) =
+                    ([pg_sys::Datum::null(); DEPEND_COLUMNS], [true; DEPEND_COLUMNS]);
+                pg_sys::heap_deform_tuple(tuple, (*depend).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+                let row = Row { values: &values, nulls: &nulls, places: &[0, 1] };
+                if row.oid(0) == Some(pg_sys::RelationRelationId) {
+                    found.extend(row.oid(1).map(Oid::to_u32));
+                }
+            }
+            pg_sys::systable_endscan(scan);
+            pg_sys::table_close(depend, pg_sys::AccessShareLock as i32);
+        }
+        found
+    });
+    found.sort_unstable();
+    found
 }
 
 /// OIDs of all functions called `schema.name`.

@@ -1,7 +1,7 @@
 //! Which queries touch no data: a list of node types, of functions and of columns, all else is refused.
 
 use super::query::columns;
-use super::version;
+use super::{raw, version};
 use pgrx::pg_sys::{self, CmdType, Node, NodeTag, Oid, Query, RTEKind};
 use std::ffi::c_void;
 
@@ -27,7 +27,7 @@ impl Harmless<'_> {
     pub(super) unsafe fn calls_only(node: *mut Node, functions: &[Oid]) -> bool {
         let mut harmless = Harmless { functions, catalogs: &[] };
         // SAFETY: as the caller promises.
-        unsafe { !Self::objects(node, (&raw mut harmless).cast()) }
+        unsafe { !version::walk(node, Self::objects, (&raw mut harmless).cast()) }
     }
 
     /// Whether a query, with the queries in it, only calls `functions` and the server's own operators,
@@ -38,7 +38,7 @@ impl Harmless<'_> {
     pub(super) unsafe fn only_looks_up(query: *mut Query, functions: &[Oid], catalogs: &[Catalog]) -> bool {
         let mut harmless = Harmless { functions, catalogs };
         // SAFETY: as the caller promises.
-        unsafe { !Self::objects(query.cast(), (&raw mut harmless).cast()) }
+        unsafe { !version::walk(query.cast(), Self::objects, (&raw mut harmless).cast()) }
     }
 
     /// The walker: true where something is not on the list, which ends the walk.
@@ -61,6 +61,7 @@ impl Harmless<'_> {
 
     /// # Safety
     /// A node.
+    #[allow(ffi_unwind_calls)] // see version::Walker
     unsafe fn permits(&self, node: *mut Node) -> bool {
         // SAFETY: the tag says which struct the node is.
         unsafe {
@@ -99,8 +100,7 @@ impl Harmless<'_> {
                 // Both ends of the server's own types: the functions that convert are its own, too.
                 NodeTag::T_CoerceViaIO => {
                     let coercion = node.cast::<pg_sys::CoerceViaIO>();
-                    is_built_in((*coercion).resulttype)
-                        && is_built_in(pg_sys::exprType((*coercion).arg.cast()))
+                    is_built_in((*coercion).resulttype) && is_built_in(raw::exprType((*coercion).arg.cast()))
                 }
                 NodeTag::T_FromExpr
                 | NodeTag::T_JoinExpr

@@ -9,6 +9,8 @@ pub mod attempt;
 pub mod carried;
 pub mod catalog;
 pub mod conceal;
+pub mod connection;
+pub mod failure;
 pub mod harmless;
 pub mod heap;
 pub mod hooks;

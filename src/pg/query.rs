@@ -1,7 +1,7 @@
 //! Views of statements, borrowed for the length of a hook.
 
 use super::harmless::{Catalog, Harmless};
-use super::version;
+use super::{raw, version};
 use pgrx::pg_sys::{self, Bitmapset, CmdType, List, Node, NodeTag, Oid, PlannedStmt, Query, QueryDesc};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -154,6 +154,15 @@ pub(super) fn statement_text<'a>(source: *const c_char, location: c_int, length:
     text.trim_ascii()
 }
 
+/// Where a statement ends in its source text; `usize::MAX` for the end of that.
+pub(super) fn end_of(statement: &PlannedStmt) -> usize {
+    let start = usize::try_from(statement.stmt_location).unwrap_or(0);
+    match usize::try_from(statement.stmt_len) {
+        Ok(length) if length > 0 => start + length,
+        _ => usize::MAX,
+    }
+}
+
 /// A statement whose plan is about to be executed.
 pub struct Planned<'a> {
     desc: *mut QueryDesc,
@@ -191,6 +200,11 @@ impl<'a> Planned<'a> {
             Some(place) => statement_text(source, place.location, place.length),
             None => statement_text(source, location, length),
         }
+    }
+
+    /// The place in its source text right behind it.
+    pub fn end(&self) -> usize {
+        end_of(self.plan)
     }
 
     pub fn command(&self) -> Command {
@@ -272,12 +286,10 @@ impl<'a> Planned<'a> {
         // SAFETY: a planned statement has a plan tree; its nodes belong to it; the walker only looks.
         unsafe {
             let Some(tree) = self.plan.planTree.as_ref() else { return false };
-            Search::walker(tree.targetlist.cast(), context);
+            version::walk(tree.targetlist.cast(), Search::walker, context);
             if tree.type_ == NodeTag::T_FunctionScan {
-                Search::walker(
-                    (*self.plan.planTree.cast::<pg_sys::FunctionScan>()).functions.cast(),
-                    context,
-                );
+                let scan = self.plan.planTree.cast::<pg_sys::FunctionScan>();
+                version::walk((*scan).functions.cast(), Search::walker, context);
             }
         }
         search.found
@@ -400,7 +412,7 @@ impl<'a> Analysed<'a> {
         let mut search = Search { functions, added: false, found: false };
         // SAFETY: the walker below only looks; the query is whole.
         unsafe {
-            version::walk_query(self.query, Search::walker, (&raw mut search).cast());
+            version::walk(self.query.cast(), Search::walker, (&raw mut search).cast());
         }
         search.found
     }
@@ -414,6 +426,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    #[allow(ffi_unwind_calls)] // see version::Walker
     unsafe extern "C-unwind" fn walker(node: *mut Node, context: *mut c_void) -> bool {
         // SAFETY: PostgreSQL's walkers pass nodes or NULL, and the context we gave them.
         unsafe {
@@ -424,7 +437,7 @@ impl Search<'_> {
                 NodeTag::T_Aggref => (*node.cast::<pg_sys::Aggref>()).aggfnoid,
                 NodeTag::T_WindowFunc => (*node.cast::<pg_sys::WindowFunc>()).winfnoid,
                 NodeTag::T_OpExpr | NodeTag::T_DistinctExpr | NodeTag::T_NullIfExpr => {
-                    pg_sys::get_opcode((*node.cast::<pg_sys::OpExpr>()).opno)
+                    raw::get_opcode((*node.cast::<pg_sys::OpExpr>()).opno)
                 }
                 _ => pg_sys::InvalidOid,
             };

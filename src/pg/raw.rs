@@ -3,16 +3,19 @@
 //! pgrx wraps every call in a `sigsetjmp` and rebuilds passing errors, which drops their
 //! SCHEMA, TABLE, COLUMN, CONSTRAINT and cursor position. Two kinds of functions are therefore
 //! declared again: those that cannot raise an error (plain "C"), because they are called for
-//! every statement; and those on the call chain of a hook ("C-unwind"), because an error of
-//! somebody else's must pass through us untouched. The latter are called only from
-//! [`super::hooks`], in frames that own nothing.
+//! every statement; and those ("C-unwind") on the call chain of a hook, because an error of
+//! somebody else's must pass through us untouched, or of a walk, because a guard cannot stand inside
+//! another call's frames. The latter are called only from [`super::hooks`] and from walkers
+//! ([`super::version::walk`]), in frames that own nothing.
 #![allow(clashing_extern_declarations)]
 
+use super::version::Walker;
 use pgrx::pg_sys::{
-    BackendState, Datum, FunctionCallInfo, Latch, Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext,
-    Query, QueryCompletion, QueryDesc, QueryEnvironment, ScanDirection, SubTransactionId, TimestampTz,
+    BackendState, Datum, FunctionCallInfo, Latch, Node, Oid, ParamListInfo, PlannedStmt,
+    ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment, ScanDirection,
+    SubTransactionId, TimestampTz,
 };
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 
 unsafe extern "C" {
     // miscinit.c
@@ -27,10 +30,13 @@ unsafe extern "C" {
     pub safe fn GetCurrentStatementStartTimestamp() -> TimestampTz;
     pub safe fn GetCurrentSubTransactionId() -> SubTransactionId;
     pub safe fn IsTransactionState() -> bool;
+    // snapmgr.c
+    pub safe fn ActiveSnapshotSet() -> bool;
     // latch.c
     pub fn SetLatch(latch: *mut Latch);
     // elog.c
     pub safe fn geterrcode() -> c_int;
+    pub safe fn getinternalerrposition() -> c_int;
     // backend_status.c
     pub fn pgstat_report_activity(state: BackendState::Type, text: *const c_char);
     // sequence.c
@@ -42,6 +48,9 @@ unsafe extern "C" {
 }
 
 unsafe extern "C-unwind" {
+    // auth.c; pgrx does not know it
+    pub static mut ClientAuthentication_hook:
+        Option<unsafe extern "C-unwind" fn(*mut pgrx::pg_sys::Port, c_int)>;
     // elog.c
     pub fn pg_re_throw() -> !;
     // async.c
@@ -66,6 +75,23 @@ unsafe extern "C-unwind" {
     pub fn standard_ExecutorRun(query_desc: *mut QueryDesc, direction: ScanDirection::Type, count: u64);
     pub fn standard_ExecutorFinish(query_desc: *mut QueryDesc);
     pub fn standard_ExecutorEnd(query_desc: *mut QueryDesc);
+    // nodeFuncs.c
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    pub fn expression_tree_walker(node: *mut Node, walker: Walker, context: *mut c_void) -> bool;
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    pub fn expression_tree_walker_impl(node: *mut Node, walker: Walker, context: *mut c_void) -> bool;
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    pub fn query_tree_walker(query: *mut Query, walker: Walker, context: *mut c_void, flags: c_int) -> bool;
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    pub fn query_tree_walker_impl(
+        query: *mut Query,
+        walker: Walker,
+        context: *mut c_void,
+        flags: c_int,
+    ) -> bool;
+    pub fn exprType(expression: *const Node) -> Oid;
+    // lsyscache.c
+    pub fn get_opcode(operator: Oid) -> Oid;
     // utility.c
     pub fn standard_ProcessUtility(
         pstmt: *mut PlannedStmt,

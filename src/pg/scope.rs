@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 thread_local! {
     static INTERNAL: Cell<u32> = const { Cell::new(0) };
+    static BLIND: Cell<bool> = const { Cell::new(false) };
 }
 
 /// While it lives, statements are our own: not recorded, not judged.
@@ -23,6 +24,28 @@ impl Drop for Internal {
     fn drop(&mut self) {
         INTERNAL.set(INTERNAL.get().saturating_sub(1));
     }
+}
+
+/// While it lives, nothing is looked up: an error is on its way.
+pub struct Blind(());
+
+impl Blind {
+    /// Enters.
+    pub fn enter() -> Self {
+        BLIND.set(true);
+        Self(())
+    }
+}
+
+impl Drop for Blind {
+    fn drop(&mut self) {
+        BLIND.set(false);
+    }
+}
+
+/// Whether a [`Blind`] scope is open.
+pub fn is_blind() -> bool {
+    BLIND.get()
 }
 
 /// Whether an [`Internal`] scope is open.

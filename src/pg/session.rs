@@ -4,7 +4,7 @@ use super::raw;
 use crate::error::ServerError;
 use pgrx::pg_sys::{self, Oid};
 use std::cell::Cell;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::time::Instant;
 
 /// The time in microseconds since 2000-01-01 UTC (TimestampTz), read from the clock.
@@ -41,27 +41,31 @@ pub fn outer_user() -> Oid {
 thread_local! {
     /// The role last asked for, and whether it is a superuser.
     static SUPERUSER: Cell<Option<(Oid, bool)>> = const { Cell::new(None) };
+    /// No role has changed since.
+    static STANDS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Whether `role` is a superuser. The last answer is remembered until a role changes: every
-/// statement asks, mostly for the same role.
+/// statement asks, mostly for the same role. Where nothing can be looked up, in a failed transaction and
+/// outside of any, the last answer stands.
 pub fn is_superuser(role: Oid) -> bool {
-    if let Some((known, superuser)) = SUPERUSER.get()
-        && known == role
-    {
+    let known = SUPERUSER.get().filter(|(known, _)| *known == role).map(|(_, superuser)| superuser);
+    if let Some(superuser) = known.filter(|_| STANDS.get()) {
         return superuser;
+    }
+    if !in_transaction() {
+        return known.unwrap_or(false);
     }
     // SAFETY: takes any OID; looks it up in the system cache.
     let superuser = unsafe { pg_sys::superuser_arg(role) };
-    if super::catalog::watches_names() {
-        SUPERUSER.set(Some((role, superuser)));
-    }
+    SUPERUSER.set(Some((role, superuser)));
+    STANDS.set(super::catalog::watches_names());
     superuser
 }
 
 /// Some role has changed.
 pub(super) fn forget_superuser() {
-    SUPERUSER.set(None);
+    STANDS.set(false);
 }
 
 /// Name of `role`, or its number if it is gone.
@@ -73,6 +77,44 @@ pub fn role_name(role: Oid) -> Vec<u8> {
     }
     // SAFETY: a NUL-terminated string as returned above.
     unsafe { CStr::from_ptr(name) }.to_bytes().to_vec()
+}
+
+/// Names of the session's role and of the one set by SET ROLE, as the settings have them: without a look
+/// into catalogs.
+pub fn role_names() -> (Vec<u8>, Vec<u8>) {
+    let session = setting("session_authorization").unwrap_or_default();
+    let role = setting("role").filter(|role| role != "none").unwrap_or_else(|| session.clone());
+    (session.into_bytes(), role.into_bytes())
+}
+
+/// The value of a setting, as text; `None` if it has none, or does not exist.
+pub fn setting(name: &str) -> Option<String> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: returns NULL for an unknown name, else the setting's string or a buffer of the function's own.
+    let value = unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) };
+    // SAFETY: as above.
+    (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
+}
+
+/// When the client sent what is being worked on: microseconds since 2000.
+#[inline]
+pub fn statement_sent_at() -> i64 {
+    raw::GetCurrentStatementStartTimestamp()
+}
+
+/// Whether the client's connection is encrypted.
+pub fn uses_tls() -> bool {
+    // SAFETY: NULL, or this backend's own entry of pg_stat_activity.
+    unsafe { pg_sys::MyBEEntry.as_ref().is_some_and(|entry| entry.st_ssl) }
+}
+
+/// Name of the connected database. Needs a transaction.
+pub fn database_name() -> Vec<u8> {
+    // SAFETY: NULL, or a NUL-terminated copy.
+    unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        if name.is_null() { Vec::new() } else { CStr::from_ptr(name).to_bytes().to_vec() }
+    }
 }
 
 /// OID of the connected database; invalid in a process without one.
@@ -134,7 +176,7 @@ pub fn in_leader() -> Result<(), ServerError> {
 
 /// Whether a transaction is running in which catalogs may be read.
 pub fn in_transaction() -> bool {
-    raw::IsTransactionState()
+    raw::IsTransactionState() && !super::scope::is_blind()
 }
 
 /// Whether this is a statement that the server makes to check a foreign key.
@@ -158,6 +200,38 @@ pub fn in_extension_script() -> bool {
 pub fn is_exiting() -> bool {
     // SAFETY: a plain variable of the backend.
     unsafe { pg_sys::proc_exit_inprogress }
+}
+
+thread_local! {
+    static LAST_WORDS: Cell<Option<[u8; 5]>> = const { Cell::new(None) };
+}
+
+/// Notes what the server said of this session that ends it: a FATAL error, or that its client is gone.
+pub(super) fn note_last_words(sqlstate: [u8; 5]) {
+    LAST_WORDS.set(Some(sqlstate));
+}
+
+/// Why this session ends, now that it does. Of a client that left in order the server says nothing.
+pub fn last_words() -> [u8; 5] {
+    LAST_WORDS.get().unwrap_or(*b"08003")
+}
+
+/// The rows that a COPY that is running has sent or written; 0 if none is, or if the server does not track
+/// activities. Its own count is in reach of nobody until it ends well.
+pub fn copied_out() -> u64 {
+    // SAFETY: this backend's own entry, which nobody else writes.
+    unsafe {
+        match pg_sys::MyBEEntry.as_ref() {
+            Some(entry)
+                if entry.st_progress_command == pg_sys::ProgressCommandType::PROGRESS_COMMAND_COPY
+                    && entry.st_progress_param[pg_sys::PROGRESS_COPY_COMMAND as usize]
+                        == i64::from(pg_sys::PROGRESS_COPY_COMMAND_TO) =>
+            {
+                entry.st_progress_param[pg_sys::PROGRESS_COPY_TUPLES_PROCESSED as usize] as u64
+            }
+            _ => 0,
+        }
+    }
 }
 
 /// Whether the server replays somebody else's log and can write nothing.

@@ -167,7 +167,9 @@ fn claim() -> Option<&'static Slot> {
     Some(slot)
 }
 
+/// Called before the last transaction is aborted: before_shmem_exit calls the latest first.
 unsafe extern "C-unwind" fn exiting(_code: i32, _argument: pg_sys::Datum) {
+    super::hooks::session_ending();
     if let Some(slot) = OWN.take() {
         slot.pid.store(0, Ordering::Release);
         slot.running_since.store(0, Ordering::Release);

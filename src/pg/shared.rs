@@ -52,7 +52,14 @@ pub struct DatabaseSlot {
     pub rows: AtomicU64,
     /// When the steward looks again if nobody wakes it, in microseconds since 2000.
     deadline: AtomicI64,
+    /// Of the database's name, for those who do not know its number yet; 0: not known.
+    name: AtomicU64,
+    /// Roles that are enrolled there, the others 0.
+    enrolled: [AtomicU32; ENROLLED],
 }
+
+/// Enrolled roles of a database that are known outside of it.
+const ENROLLED: usize = 64;
 
 /// Words for a part that needs some of its own.
 pub const WORDS: usize = 32;
@@ -69,7 +76,43 @@ pub struct Shared {
     wanted: AtomicU32,
     /// Whether every database has got its slot: before that no part of the journal may go.
     surveyed: AtomicU32,
+    /// The settings that were recorded last.
+    pub settings: Memo,
     pub databases: [DatabaseSlot; DATABASES],
+}
+
+const MEMO: usize = 1024;
+
+/// Some bytes that one process leaves for those who come after it: 8 KiB at most, or none.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Memo {
+    length: AtomicU64,
+    words: [AtomicU64; MEMO],
+}
+
+impl Memo {
+    /// Keeps `bytes` in the place of what was kept.
+    pub fn remember(&self, bytes: &[u8]) {
+        self.length.store(0, Ordering::Release);
+        if bytes.len() <= MEMO * 8 {
+            for (word, chunk) in self.words.iter().zip(bytes.chunks(8)) {
+                let mut whole = [0; 8];
+                whole[..chunk.len()].copy_from_slice(chunk);
+                word.store(u64::from_le_bytes(whole), Ordering::Relaxed);
+            }
+            self.length.store(bytes.len() as u64, Ordering::Release);
+        }
+    }
+
+    /// What is kept.
+    pub fn recall(&self) -> Vec<u8> {
+        let length = (self.length.load(Ordering::Acquire) as usize).min(MEMO * 8);
+        let words = self.words.iter().take(length.div_ceil(8));
+        let mut bytes: Vec<u8> = words.flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
+        bytes.truncate(length);
+        bytes
+    }
 }
 
 static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
@@ -176,12 +219,19 @@ impl Shared {
                 slot.position.store(needed_from, Ordering::Relaxed);
                 slot.needed_from.store(needed_from, Ordering::Relaxed);
                 slot.installed.store(0, Ordering::Relaxed);
+                slot.name.store(0, Ordering::Relaxed);
                 slot.writer.set_state(ProcessState::Wanted);
                 slot.steward.set_state(ProcessState::Wanted);
                 slot.database.store(database, Ordering::Release);
             }
             taken
         })
+    }
+
+    /// The slot of the database with this name, if its steward has told it.
+    pub fn database_called(&self, name: &[u8]) -> Option<&DatabaseSlot> {
+        let name = name_hash(name);
+        self.databases.iter().find(|slot| slot.installed() && slot.name.load(Ordering::Acquire) == name)
     }
 
     /// Every database that may need workers has its slot from now on.
@@ -221,7 +271,35 @@ impl Shared {
     }
 }
 
+/// FNV-1a, never 0: names of databases are told apart by it where a collision would only put an event into the
+/// wrong ledger.
+fn name_hash(name: &[u8]) -> u64 {
+    let hash = name.iter().fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| {
+        (state ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash.max(1)
+}
+
 impl DatabaseSlot {
+    /// OID of the database.
+    pub fn number(&self) -> u32 {
+        self.database.load(Ordering::Acquire)
+    }
+
+    /// Tells all processes what the database is called and who is enrolled in it; its steward does.
+    pub fn introduce(&self, name: &[u8], enrolled: &[u32]) {
+        let roles = enrolled.iter().copied().chain(std::iter::repeat(0));
+        for (place, role) in self.enrolled.iter().zip(roles) {
+            place.store(role, Ordering::Relaxed);
+        }
+        self.name.store(name_hash(name), Ordering::Release);
+    }
+
+    /// Whether a role is enrolled in the database, as far as its steward has told.
+    pub fn has_enrolled(&self, role: u32) -> bool {
+        role != 0 && self.enrolled.iter().any(|place| place.load(Ordering::Relaxed) == role)
+    }
+
     /// Whether the extension is in the database.
     pub fn installed(&self) -> bool {
         self.installed.load(Ordering::Acquire) != 0

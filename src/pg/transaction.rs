@@ -42,6 +42,9 @@ pub fn register() {
 /// after the abort. It must not raise.
 unsafe extern "C-unwind" fn transaction(event: XactEvent::Type, _argument: *mut std::ffi::c_void) {
     let ending = match event {
+        XactEvent::XACT_EVENT_PRE_COMMIT => {
+            return super::hooks::quietly(super::connection::transaction_commits);
+        }
         XactEvent::XACT_EVENT_COMMIT | XactEvent::XACT_EVENT_PREPARE => Ending::Committed,
         XactEvent::XACT_EVENT_ABORT => Ending::Aborted,
         _ => return,
@@ -56,8 +59,7 @@ unsafe extern "C-unwind" fn transaction(event: XactEvent::Type, _argument: *mut 
         }
         if let Some(handlers) = super::hooks::handlers() {
             if ending == Ending::Aborted {
-                // An error that is not logged has not come by emit_log.
-                super::conceal::from_activity(handlers.secrets);
+                super::failure::transaction_aborts();
             }
             (handlers.transaction_ended)(ending);
         }

@@ -100,6 +100,12 @@ impl<'a> Utility<'a> {
         Place { source: self.source, location, length }
     }
 
+    /// The place in its source text right behind it.
+    pub fn end(&self) -> usize {
+        // SAFETY: valid while the hook runs.
+        super::query::end_of(unsafe { &*self.statement })
+    }
+
     /// The command tag, such as `CREATE TABLE`.
     pub fn command(&self) -> &'static [u8] {
         // SAFETY: the tag's name is a constant of the server.
@@ -113,6 +119,15 @@ impl<'a> Utility<'a> {
 
     pub fn parameters(&self) -> super::parameters::Parameters<'a> {
         super::parameters::Parameters::new(self.parameters)
+    }
+
+    /// The rows that it has sent so far, if it is a COPY that runs.
+    pub(super) fn copied_out(&self) -> u64 {
+        // SAFETY: the tag says which struct the node is.
+        let copies = unsafe {
+            self.tag() == NodeTag::T_CopyStmt && !(*self.node().cast::<pg_sys::CopyStmt>()).is_from
+        };
+        if copies { super::session::copied_out() } else { 0 }
     }
 
     /// Whether PostgreSQL counts it among those that change data (log_statement = mod).
@@ -328,17 +343,40 @@ fn string(node: &Node) -> Option<String> {
         .then(|| unsafe { text(super::version::string_value(std::ptr::from_ref(node))) })
 }
 
+/// The relation of this name, if there is one. It judges nothing, neither rights nor whether the name makes
+/// sense: whoever carries the statement out says so in his own words, and after looking at other things first.
+///
 /// # Safety
 /// NULL or a RangeVar.
 pub(super) unsafe fn relid(name: *mut pg_sys::RangeVar) -> Option<Oid> {
-    if name.is_null() {
-        return None;
-    }
+    // SAFETY: as the caller promises; the look-ups take no lock, and give InvalidOid for what is not there.
+    let oid = unsafe {
+        let name = name.as_ref()?;
+        let here = || text(pg_sys::get_database_name(pg_sys::MyDatabaseId));
+        if !name.catalogname.is_null() && text(name.catalogname) != here() {
+            return None;
+        }
+        let temporary = name.relpersistence == pg_sys::RELPERSISTENCE_TEMP as c_char;
+        if !name.schemaname.is_null() {
+            in_schema(name.schemaname, name.relname)
+        } else if temporary {
+            in_schema(c"pg_temp".as_ptr(), name.relname)
+        } else {
+            pg_sys::RelnameGetRelid(name.relname)
+        }
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+/// # Safety
+/// Both NUL-terminated.
+unsafe fn in_schema(schema: *const c_char, name: *const c_char) -> Oid {
     // SAFETY: as the caller promises.
     unsafe {
-        // In the database's encoding, whichever that is.
-        let schema = (!(*name).schemaname.is_null()).then(|| CStr::from_ptr((*name).schemaname));
-        super::catalog::visible_relation(schema, CStr::from_ptr((*name).relname))
+        match pg_sys::LookupNamespaceNoError(schema) {
+            pg_sys::InvalidOid => pg_sys::InvalidOid,
+            schema => pg_sys::get_relname_relid(name, schema),
+        }
     }
 }
 

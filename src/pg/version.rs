@@ -151,46 +151,57 @@ pub(super) unsafe fn next_executor_run(
     }
 }
 
-/// Visits the children of an expression node.
+/// A function that looks at a node, and goes on to its children by [`walk_expression`] or [`walk_query`].
+///
+/// It calls nothing of pgrx's that is guarded: a guard in the middle of a walk turns an ERROR into a panic
+/// that cannot pass the frames of C above it, and ends the server. So it owns nothing while it
+/// calls on, either: an ERROR jumps over it, to [`walk`].
+pub(super) type Walker = unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool;
+
+/// A whole walk, with the one guard around it: trees that are nested too deeply raise an ERROR under it.
 ///
 /// # Safety
 /// `node` is a node or NULL, `context` what `walker` expects.
-pub(super) unsafe fn walk_expression(
-    node: *mut Node,
-    walker: unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool,
-    context: *mut c_void,
-) -> bool {
+#[allow(ffi_unwind_calls)] // our own function, under the guard
+pub(super) unsafe fn walk(node: *mut Node, walker: Walker, context: *mut c_void) -> bool {
+    // SAFETY: as the caller promises; walkers own nothing.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| walker(node, context)) }
+}
+
+/// Visits the children of an expression node, from a walker.
+///
+/// # Safety
+/// `node` is a node or NULL, `context` what `walker` expects.
+#[allow(ffi_unwind_calls)] // see Walker
+pub(super) unsafe fn walk_expression(node: *mut Node, walker: Walker, context: *mut c_void) -> bool {
     #[cfg(any(feature = "pg14", feature = "pg15"))]
     // SAFETY: as the caller promises.
     unsafe {
-        pg_sys::expression_tree_walker(node, Some(walker), context)
+        raw::expression_tree_walker(node, walker, context)
     }
     #[cfg(not(any(feature = "pg14", feature = "pg15")))]
     // SAFETY: as the caller promises.
     unsafe {
-        pg_sys::expression_tree_walker_impl(node, Some(walker), context)
+        raw::expression_tree_walker_impl(node, walker, context)
     }
 }
 
-/// Visits the parts of a query, its range table's entries first.
+/// Visits the parts of a query, its range table's entries first, from a walker.
 ///
 /// # Safety
 /// `query` is a whole query, `context` what `walker` expects.
-pub(super) unsafe fn walk_query(
-    query: *mut Query,
-    walker: unsafe extern "C-unwind" fn(*mut Node, *mut c_void) -> bool,
-    context: *mut c_void,
-) -> bool {
+#[allow(ffi_unwind_calls)] // see Walker
+pub(super) unsafe fn walk_query(query: *mut Query, walker: Walker, context: *mut c_void) -> bool {
     let flags = pg_sys::QTW_EXAMINE_RTES_BEFORE as c_int;
     #[cfg(any(feature = "pg14", feature = "pg15"))]
     // SAFETY: as the caller promises.
     unsafe {
-        pg_sys::query_tree_walker(query, Some(walker), context, flags)
+        raw::query_tree_walker(query, walker, context, flags)
     }
     #[cfg(not(any(feature = "pg14", feature = "pg15")))]
     // SAFETY: as the caller promises.
     unsafe {
-        pg_sys::query_tree_walker_impl(query, Some(walker), context, flags)
+        raw::query_tree_walker_impl(query, walker, context, flags)
     }
 }
 
@@ -378,4 +389,64 @@ pub(super) fn is_grouping(kind: pg_sys::RTEKind::Type) -> bool {
         let _ = kind;
         false
     }
+}
+
+/// Database and role that a client asked for when it connected.
+///
+/// pgrx does not know the struct. From 16 on the log's own formatting tells (elog.c: log_line_prefix); before, the
+/// struct is read as libpq-be.h of 14 and 15 lays it out, as far as these two fields.
+///
+/// # Safety
+/// `port` is this backend's connection.
+#[cfg(any(feature = "pg14", feature = "pg15"))]
+pub(super) unsafe fn wished_names(port: *const pg_sys::Port) -> [Vec<u8>; 2] {
+    use std::ffi::{CStr, c_char, c_int};
+    #[repr(C)]
+    struct SockAddr {
+        address: libc::sockaddr_storage,
+        length: libc::socklen_t,
+    }
+    #[repr(C)]
+    struct Port {
+        sock: c_int,
+        noblock: bool,
+        proto: u32,
+        laddr: SockAddr,
+        raddr: SockAddr,
+        remote_host: *mut c_char,
+        remote_hostname: *mut c_char,
+        remote_hostname_resolv: c_int,
+        remote_hostname_errcode: c_int,
+        remote_port: *mut c_char,
+        can_accept_connections: c_int,
+        database_name: *mut c_char,
+        user_name: *mut c_char,
+    }
+    let text = |name: *mut c_char| match name.is_null() {
+        true => Vec::new(),
+        // SAFETY: a name of the start-up packet, NUL-terminated.
+        false => unsafe { CStr::from_ptr(name) }.to_bytes().to_vec(),
+    };
+    // SAFETY: as the caller promises.
+    unsafe {
+        let port = &*port.cast::<Port>();
+        [text(port.database_name), text(port.user_name)]
+    }
+}
+
+/// See above.
+///
+/// # Safety
+/// As above.
+#[cfg(not(any(feature = "pg14", feature = "pg15")))]
+pub(super) unsafe fn wished_names(_port: *const pg_sys::Port) -> [Vec<u8>; 2] {
+    [c"%d", c"%u"].map(|format| {
+        // SAFETY: these two formats look at the connection only, not at a message.
+        unsafe {
+            let buffer = pg_sys::makeStringInfo();
+            pg_sys::log_status_format(buffer, format.as_ptr(), std::ptr::null_mut());
+            let length = usize::try_from((*buffer).len).unwrap_or(0);
+            std::slice::from_raw_parts((*buffer).data.cast::<u8>(), length).to_vec()
+        }
+    })
 }

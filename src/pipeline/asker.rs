@@ -1,6 +1,7 @@
 //! Who asks for a statement to run, and how he is told that it does not.
 
 use crate::capture::choice;
+use crate::capture::failure;
 use crate::capture::statement::{self as capture, Facts};
 use crate::error::{Report, ServerError, report};
 use crate::event::{Class, Shape};
@@ -43,6 +44,25 @@ pub(super) fn arrive() -> Result<(), ServerError> {
         pgrx::warning!("the token given at the start of the session was not accepted: {error}");
     }
     Ok(())
+}
+
+fn is_recorded(has_person: bool, is_enrolled: bool) -> bool {
+    settings::audit_roles() == AuditRoles::All
+        || has_person
+        || is_enrolled
+        || session::is_superuser(session::session_user())
+        // SET SESSION AUTHORIZATION makes no superuser unseen.
+        || session::is_superuser(session::login_user())
+}
+
+/// Whether the session is one whose statements are recorded whatever they touch. Ends no identity, and
+/// goes by what was known last where nothing can be looked up.
+pub(super) fn leaves_trace() -> bool {
+    match enrolled() {
+        Ok(enrolled) => is_recorded(identity::current().is_some(), enrolled.is_some()),
+        // It could not be read: rather a record too many.
+        Err(_) => true,
+    }
 }
 
 /// Who asks: the enrolled role, if any, and the person, if any.
@@ -109,12 +129,7 @@ impl Asker {
 
     /// Whether statements are recorded whatever they touch.
     fn is_recorded(&self) -> bool {
-        settings::audit_roles() == AuditRoles::All
-            || self.person.is_some()
-            || self.enrolled.is_some()
-            || session::is_superuser(session::session_user())
-            // SET SESSION AUTHORIZATION makes no superuser unseen.
-            || session::is_superuser(session::login_user())
+        is_recorded(self.person.is_some(), self.enrolled.is_some())
     }
 
     /// Whether an unrecorded statement of theirs must not run.
@@ -144,11 +159,11 @@ pub(super) fn refuse(
     shape: impl FnOnce() -> Shape,
 ) -> ErrorReport {
     // Whoever came with a token is told what was wrong with it, rather than that he came without.
-    let failure = match asker.person {
+    let not_accepted = match asker.person {
         None => arrival::failure(),
         Some(_) => None,
     };
-    match failure {
+    match not_accepted {
         Some(failure) => record_refusal(asker, failure, text, shape),
         None => record_refusal(asker, error, text, shape),
     }
@@ -164,6 +179,7 @@ fn record_refusal(
     // A refusal's shape is built anew each time: no key that another statement could have.
     let key = [b"refused".as_slice(), &asker.now.to_le_bytes()].concat();
     let facts = Facts { at: asker.now, text, grants: &[], parameters: &[], parameter_count: 0, key: &key };
+    failure::recorded_ahead();
     if let Err(lost) = capture::stopped(&facts, sqlstate, shape) {
         trail::warn(&lost);
     }

@@ -5,9 +5,12 @@
 //! and the server log says so: our fault must not become the application's outage.
 
 mod asker;
+mod failures;
 mod harmless;
+pub mod recording;
 mod surroundings;
 mod utility;
+mod visits;
 
 use asker::{Asker, enrolled, refuse};
 use surroundings::installed;
@@ -15,6 +18,7 @@ use utility::{Scope, is_in, utility_ended, utility_failed, utility_starting};
 
 use crate::access::steward;
 use crate::capture::build::{self, Fields, Secrecy};
+use crate::capture::failure;
 use crate::capture::statement::{self as capture, Facts, Opened};
 use crate::error::{ServerError, report};
 use crate::event::{Class, Origin, Shape, redact};
@@ -43,12 +47,13 @@ const ANYBODY: u64 = u64::MAX;
 pub fn handlers() -> Handlers {
     Handlers {
         started,
+        stopping: recording::stopping,
         analysed,
         planning,
         planning_failed,
         starting,
         running,
-        finishing: capture::running,
+        finishing: capture::finishing,
         ran: capture::ran,
         failed: capture::failed,
         ended: capture::ended,
@@ -59,8 +64,14 @@ pub fn handlers() -> Handlers {
         redacted,
         stopped: steward::explanation,
         object_access,
+        erring: failures::erring,
+        failed_at_top: failures::failed_at_top,
+        connected: visits::connected,
+        turned_away: visits::turned_away,
+        disconnected: visits::disconnected,
         transaction_ended,
         subtransaction_aborted,
+        session_ending,
         depth: capture::depth,
     }
 }
@@ -68,10 +79,10 @@ pub fn handlers() -> Handlers {
 /// Shared memory is new: the journal goes on in a new epoch. If it cannot, every statement of
 /// people and enrolled roles is refused until somebody mends it, and everybody else works.
 fn started() {
-    if let Some(journal) = trail::journal()
-        && let Err(error) = recovery::begin_epoch(&trail::directory(), journal)
-    {
-        pgrx::warning!("pg_custodian: could not start the audit journal: {error}");
+    let Some(journal) = trail::journal() else { return };
+    match recovery::begin_epoch(&trail::directory(), journal) {
+        Ok(()) => recording::started(),
+        Err(error) => pgrx::warning!("pg_custodian: could not start the audit journal: {error}"),
     }
 }
 
@@ -133,6 +144,9 @@ fn planning_failed(query: &Analysed<'_>, sqlstate: [u8; 5]) {
     let facts = Facts { at: now, text: &text, grants: &[], parameters: &[], parameter_count: 0, key: &key };
     let class = build::query_class(query.writes());
     let shape = || build::planned(query.command(), class, Origin::default(), &[], Fields::default());
+    if capture::depth() == 0 {
+        failure::recorded();
+    }
     if let Err(lost) = capture::stopped(&facts, sqlstate, shape) {
         trail::warn(&lost);
     }
@@ -164,7 +178,7 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
         return Ok(());
     }
     let (asker, ended) = Asker::find().map_err(report)?;
-    let relevant = is_any_relevant(planned).map_err(report)?;
+    let relevant = is_any_relevant(planned).map_err(report)? || known.keeps_any_of(planned);
     // Only what names no relation can be an identification, or nothing but constants.
     let harmless = !planned.names_relations() && planned.only_calls(&known.identifying);
     let identifies = harmless && planned.calls_any(&known.identifying);
@@ -243,6 +257,9 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
     let recorded = capture::start(planned.key(), serial, &facts, shape);
     KEY.set(key);
     asker.judge(recorded.map(|()| 0))?;
+    if capture::depth() == 0 {
+        failure::passed(planned.end(), false);
+    }
     Ok(())
 }
 
@@ -294,6 +311,7 @@ fn running(key: usize) -> Result<Depth, ErrorReport> {
         let changed = asker.needs_person() && changed;
         if let Some(error) = ended.or(changed.then_some(IdentityError::PersonChanged)) {
             capture::failed(key, depth, 0, error.sqlstate());
+            failure::recorded_ahead();
             return Err(report(error));
         }
     }
@@ -332,8 +350,13 @@ fn redacted(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn transaction_ended(ending: Ending) {
-    capture::transaction_ended(ending);
+    capture::transaction_ended();
     identity::end_of_transaction(ending == Ending::Committed);
+}
+
+fn session_ending(processed: fn(usize) -> u64) {
+    utility::leave(0);
+    capture::session_ended(session::last_words(), processed, session::copied_out());
 }
 
 fn subtransaction_aborted(number: u32) {

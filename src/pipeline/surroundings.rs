@@ -3,6 +3,7 @@
 use super::harmless;
 use crate::ledger::guard;
 use crate::pg::harmless::Catalog;
+use crate::pg::query::Planned;
 use crate::pg::{catalog, session, shared, transaction};
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
@@ -23,6 +24,8 @@ pub(super) struct Surroundings {
     pub(super) confiding: Vec<Oid>,
     /// Tables of the ledger.
     pub(super) ledger: Vec<Oid>,
+    /// All relations of the extension, sorted.
+    members: Vec<u32>,
 }
 
 impl Surroundings {
@@ -42,7 +45,27 @@ impl Surroundings {
             presenting: ours(&["set_identity"]),
             confiding: ours(&["trust_issuer", "rotate_keys"]),
             ledger: guard::tables(),
+            members: catalog::members(guard::EXTENSION),
         }
+    }
+
+    /// Whether a relation is one of ours: whoever reads what is recorded, or how, leaves a record of it.
+    pub(super) fn keeps(&self, relid: Oid) -> bool {
+        let relid = relid.to_u32();
+        // They were made one after the other, so most others lie outside.
+        match (self.members.first(), self.members.last()) {
+            (Some(first), Some(last)) if (*first..=*last).contains(&relid) => {
+                self.members.binary_search(&relid).is_ok()
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the statement uses one of our relations.
+    pub(super) fn keeps_any_of(&self, planned: &Planned<'_>) -> bool {
+        let mut any = false;
+        planned.each_relid(|relid| any |= self.keeps(relid));
+        any
     }
 }
 

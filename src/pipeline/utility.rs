@@ -2,10 +2,11 @@
 
 use super::asker::{self, Asker, refuse};
 use super::harmless::needs_nobody;
-use super::surroundings::installed;
+use super::surroundings::{Surroundings, installed};
 use super::{KEY, split, write_fields};
 use crate::capture::build::{self, Fields};
 use crate::capture::choice;
+use crate::capture::failure;
 use crate::capture::statement::{self as capture, Facts, Nature};
 use crate::error::report;
 use crate::event::Outcome;
@@ -47,7 +48,7 @@ fn enter(depth: Depth, scope: Scope) {
 }
 
 /// Leaves what was entered at `depth` or deeper.
-fn leave(depth: Depth) {
+pub(super) fn leave(depth: Depth) {
     let left: Vec<Scope> = SCOPES.with_borrow_mut(|scopes| {
         let first = scopes.partition_point(|(at, _)| *at < depth);
         scopes.drain(first..).map(|(_, scope)| scope).collect()
@@ -66,7 +67,7 @@ pub(super) fn utility_starting(utility: &Utility<'_>) -> Result<Ticket, ErrorRep
     let depth = capture::depth();
     let number = match installed() {
         // Parts of another utility statement were judged and recorded with it.
-        Some(_) if !utility.is_subcommand() => judge_utility(utility, &kind)?,
+        Some(known) if !utility.is_subcommand() => judge_utility(utility, &kind, &known)?,
         Some(_) => 0,
         // From a database without the extension, one with a ledger must not be dropped either.
         None => {
@@ -110,7 +111,7 @@ pub(super) fn utility_starting(utility: &Utility<'_>) -> Result<Ticket, ErrorRep
     Ok(Ticket { statement: number, depth: capture::utility_running(number, nature, utility.place()), names })
 }
 
-fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport> {
+fn judge_utility(utility: &Utility<'_>, kind: &Kind, known: &Surroundings) -> Result<u32, ErrorReport> {
     if !is_harmless(kind) {
         asker::arrive().map_err(report)?;
     }
@@ -118,7 +119,7 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
     let relids = build::utility_relations(kind);
     let mut relevant = false;
     for relid in &relids {
-        relevant |= masking::relevant(*relid).map_err(report)?;
+        relevant |= known.keeps(*relid) || masking::relevant(*relid).map_err(report)?;
     }
     let secrecy = build::utility_secrecy(utility);
     let text = || build::utility_text(utility, secrecy);
@@ -179,6 +180,12 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind) -> Result<u32, ErrorReport>
         parameter_count,
         key: &key,
     };
+    if capture::depth() == 0 {
+        failure::passed(
+            utility.end(),
+            [b"COMMIT".as_slice(), b"PREPARE TRANSACTION"].contains(&utility.command()),
+        );
+    }
     let recorded = capture::start_utility(&facts, || {
         build::utility(utility, kind, origin, &named, Fields { masked: &masked, revealed: &revealed })
     });
@@ -248,8 +255,8 @@ pub(super) fn utility_ended(utility: &Utility<'_>, ticket: Ticket, processed: u6
     capture::utility_ended(ticket.statement, ticket.depth, processed, Outcome::Ok, *b"00000", named);
 }
 
-pub(super) fn utility_failed(ticket: Ticket, sqlstate: [u8; 5]) {
+pub(super) fn utility_failed(ticket: Ticket, processed: u64, sqlstate: [u8; 5]) {
     leave(ticket.depth);
     let outcome = Outcome::of_sqlstate(sqlstate);
-    capture::utility_ended(ticket.statement, ticket.depth, 0, outcome, sqlstate, Vec::new());
+    capture::utility_ended(ticket.statement, ticket.depth, processed, outcome, sqlstate, Vec::new());
 }

@@ -10,6 +10,7 @@
 pub mod command;
 pub mod shop;
 pub mod token;
+pub mod wire;
 
 use postgres::error::{DbError, SqlState};
 use postgres::{Client, Config, NoTls};

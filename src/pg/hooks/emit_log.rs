@@ -7,10 +7,10 @@
 //! Not called for messages below log_min_messages: then a stopped statement keeps PostgreSQL's words.
 
 use super::{Handlers, handlers, quietly};
-use crate::pg::conceal;
+use crate::pg::{attempt, conceal, session};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ErrorData, emit_log_hook_type};
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
 
 static mut NEXT: emit_log_hook_type = None;
 
@@ -31,6 +31,7 @@ unsafe extern "C-unwind" fn trampoline(data: *mut ErrorData) {
     if let Some(handlers) = handlers() {
         // SAFETY: elog.c passes the message that it is about to write.
         quietly(|| unsafe {
+            remember(&*data);
             explain(handlers, &mut *data);
             clean(handlers, &mut *data);
         });
@@ -42,6 +43,17 @@ unsafe extern "C-unwind" fn trampoline(data: *mut ErrorData) {
         if let Some(next) = NEXT {
             next(data);
         }
+    }
+}
+
+/// Remembers what ends the session, for what it leaves open: nothing else tells why, when its last
+/// transaction is aborted. A client that is gone shows by messages that only the log gets.
+fn remember(data: &ErrorData) {
+    let sqlstate = attempt::sqlstate(data.sqlerrcode);
+    let ends = data.elevel == pg_sys::FATAL as c_int
+        || data.elevel == pg_sys::COMMERROR as c_int && sqlstate.starts_with(b"08");
+    if ends {
+        session::note_last_words(sqlstate);
     }
 }
 

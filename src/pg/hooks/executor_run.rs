@@ -44,3 +44,9 @@ pub(in crate::pg) unsafe extern "C-unwind" fn trampoline(
         quietly(|| (handlers.ran)(key, depth, Planned::new(desc).processed()));
     }
 }
+
+/// What an execution has processed since it was last run. `key` names one that runs right now.
+pub(super) fn processed(key: usize) -> u64 {
+    // SAFETY: while it runs, its QueryDesc is alive.
+    unsafe { Planned::new(key as *mut QueryDesc).processed() }
+}

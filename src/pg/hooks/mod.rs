@@ -9,6 +9,7 @@
 //! In a parallel worker every hook goes straight to its successor: the leader's statement is
 //! recorded and judged once, in the leader.
 
+pub mod client_authentication;
 pub mod emit_log;
 pub mod executor_end;
 pub mod executor_finish;
@@ -21,6 +22,8 @@ pub mod process_utility;
 pub mod shmem;
 
 use super::conceal::Secrets;
+use super::connection::{Departure, Wish};
+use super::failure::Erring;
 use super::query::{Analysed, Planned};
 use super::transaction::Ending;
 use super::utility::Utility;
@@ -49,6 +52,8 @@ pub struct Ticket {
 pub struct Handlers {
     /// The shared memory was made.
     pub started: fn(),
+    /// The server stops in order; nobody but this process is there any more.
+    pub stopping: fn(),
     pub analysed: fn(&Analysed<'_>) -> Result<(), ErrorReport>,
     /// Returns whether the statement is recorded if its planning fails.
     pub planning: fn(&Analysed<'_>) -> Result<bool, ErrorReport>,
@@ -63,7 +68,7 @@ pub struct Handlers {
     pub ended: fn(key: usize),
     pub utility_starting: fn(&Utility<'_>) -> Result<Ticket, ErrorReport>,
     pub utility_ended: fn(&Utility<'_>, Ticket, processed: u64),
-    pub utility_failed: fn(Ticket, sqlstate: [u8; 5]),
+    pub utility_failed: fn(Ticket, processed: u64, sqlstate: [u8; 5]),
     /// Where a text holds what must not be shown.
     pub secrets: Secrets,
     /// A text without what must not be shown, if it holds such.
@@ -72,8 +77,21 @@ pub struct Handlers {
     /// that was stopped from outside; `None` leaves them as they are.
     pub stopped: fn(session: bool) -> Option<(String, String)>,
     pub object_access: fn(&ObjectAccess) -> Result<(), ErrorReport>,
+    /// A message is being reported that may be an error. It must not fail, and look nothing up.
+    pub erring: fn(&Erring<'_>),
+    /// An error ended what the client asked for; its SQLSTATE, unless it is that of the last `erring`.
+    /// Called twice where a transaction is aborted. It must not fail, and look nothing up.
+    pub failed_at_top: fn(Option<[u8; 5]>),
+    /// The session has a role and a database; catalogs can be read, and nothing is run yet.
+    pub connected: fn(),
+    /// The client was not let in. It must not fail, and look nothing up.
+    pub turned_away: fn(&Wish),
+    /// The session ends. It must not fail, and look nothing up.
+    pub disconnected: fn(Departure),
     pub transaction_ended: fn(Ending),
     pub subtransaction_aborted: fn(u32),
+    /// The session ends; `processed` tells the rows of an execution that runs, and of no other.
+    pub session_ending: fn(processed: fn(usize) -> u64),
     /// Statements now on their way in the executor.
     pub depth: fn() -> Depth,
 }
@@ -88,6 +106,7 @@ pub fn install(handlers: Handlers) {
     // A session's first statement may fail in the parser: see `transaction`.
     super::transaction::register();
     shmem::install();
+    client_authentication::install();
     post_parse_analyze::install();
     planner::install();
     executor_start::install();
@@ -111,6 +130,13 @@ fn active() -> Option<&'static Handlers> {
         return None;
     }
     handlers()
+}
+
+/// Tells that the session ends, while what it runs is still there: ShutdownPostgres takes it away.
+pub(super) fn session_ending() {
+    if let Some(handlers) = handlers() {
+        quietly(|| (handlers.session_ending)(executor_run::processed));
+    }
 }
 
 /// Runs one handler; its error, or an ERROR under it, is raised when all its Rust values are gone.

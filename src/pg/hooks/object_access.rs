@@ -5,6 +5,7 @@
 //! is not in them yet, and what was altered stands there as it was.
 
 use super::{active, guarded};
+use crate::pg::failure;
 use pgrx::pg_sys::{self, ObjectAccessType, Oid, object_access_hook_type};
 use std::ffi::{c_int, c_void};
 
@@ -74,7 +75,7 @@ unsafe extern "C-unwind" fn trampoline(
             // statement, which every other message of the protocol brings along but Sync; and what runs at
             // Sync, the deferred triggers, tells errors where it is.
             ObjectAccessType::OAT_FUNCTION_EXECUTE
-                if pg_sys::debug_query_string.is_null() && pg_sys::error_context_stack.is_null() =>
+                if pg_sys::debug_query_string.is_null() && failure::is_alone() =>
             {
                 Some(Access::Called)
             }

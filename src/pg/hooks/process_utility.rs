@@ -45,7 +45,10 @@ unsafe extern "C-unwind" fn trampoline(
         let (ticket, outermost) = guarded(|| sessions::entering(judge));
         attempt(next, |sqlstate| {
             sessions::leave(outermost);
-            quietly(|| (handlers.utility_failed)(ticket, sqlstate));
+            quietly(|| {
+                let processed = Utility::new(statement, source, context, parameters).copied_out();
+                (handlers.utility_failed)(ticket, processed, sqlstate);
+            });
         });
         sessions::leave(outermost);
         let processed = completion.as_ref().map_or(0, |completion| completion.nprocessed);

@@ -42,7 +42,18 @@ unsafe extern "C-unwind" fn startup() {
             && let Some(handlers) = super::handlers()
         {
             (handlers.started)();
+            // SAFETY: in the postmaster, whose children forget such callbacks; also after each crash.
+            unsafe { pg_sys::on_shmem_exit(Some(stopping), pg_sys::Datum::null()) }
         }
         Ok(())
     });
+}
+
+/// The postmaster gives the shared memory up: the server stops, or, with another code, has crashed.
+unsafe extern "C-unwind" fn stopping(code: i32, _argument: pg_sys::Datum) {
+    if code == 0
+        && let Some(handlers) = super::handlers()
+    {
+        super::quietly(handlers.stopping);
+    }
 }

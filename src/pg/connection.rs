@@ -1,0 +1,87 @@
+//! Beginning and end of a session, as its backend lives through them.
+//!
+//! It begins with the authentication, in a transaction that the server makes for finding role and
+//! database (postinit.c: InitPostgres); when that commits, catalogs can be read and all is known.
+//! It ends when its process leaves shared memory, after its transaction.
+
+use super::hooks::{handlers, quietly};
+use super::{failure, raw, session, version};
+use pgrx::pg_sys;
+use std::cell::{Cell, RefCell};
+use std::ffi::CString;
+
+/// What a client asked for when it connected.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Wish {
+    pub database: Vec<u8>,
+    pub role: Vec<u8>,
+    /// The role's number; 0 if there is no such role.
+    pub role_oid: u32,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Departure {
+    /// Whether an error ended it, rather than its client.
+    pub by_error: bool,
+    /// How long it lasted, in microseconds.
+    pub lasted: i64,
+}
+
+thread_local! {
+    static WISH: RefCell<Option<Wish>> = const { RefCell::new(None) };
+    static PRESENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A client has been asked who it is, and has answered, right or wrong.
+///
+/// # Safety
+/// `port` is its connection.
+pub(super) unsafe fn authenticated(port: *const pg_sys::Port) {
+    failure::watch();
+    // SAFETY: as the caller promises.
+    let [database, role] = unsafe { version::wished_names(port) };
+    let role_oid = CString::new(role.clone()).ok().filter(|_| session::in_transaction()).map_or(0, |name| {
+        // SAFETY: in the transaction in which the password was looked up; InvalidOid for an unknown role.
+        unsafe { pg_sys::get_role_oid(name.as_ptr(), true) }.to_u32()
+    });
+    WISH.replace(Some(Wish { database, role, role_oid }));
+    // SAFETY: the callback lives as long as the library, which is never unloaded.
+    unsafe { pg_sys::on_shmem_exit(Some(leaving), pg_sys::Datum::null()) }
+}
+
+/// A transaction is about to commit; the first one of a session is the server's own.
+#[inline]
+pub(super) fn transaction_commits() {
+    if !PRESENT.get() {
+        begin();
+    }
+}
+
+#[cold]
+fn begin() {
+    if WISH.take().is_some() {
+        PRESENT.set(true);
+        // The replication protocol can do without a database.
+        if session::database() != pg_sys::InvalidOid
+            && let Some(handlers) = handlers()
+        {
+            (handlers.connected)();
+        }
+    }
+}
+
+/// PostgreSQL calls it when the process gives its shared memory up (ipc.c: shmem_exit). It raises nothing.
+unsafe extern "C-unwind" fn leaving(code: i32, _argument: pg_sys::Datum) {
+    quietly(|| {
+        let Some(handlers) = handlers() else { return };
+        if let Some(wish) = WISH.take() {
+            return (handlers.turned_away)(&wish);
+        }
+        if session::database() != pg_sys::InvalidOid {
+            // SAFETY: a plain variable of the backend.
+            let lasted = raw::GetCurrentTimestamp() - unsafe { pg_sys::MyStartTimestamp };
+            (handlers.disconnected)(Departure { by_error: code != 0, lasted });
+        }
+    });
+}
