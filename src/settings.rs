@@ -31,7 +31,7 @@ pub enum IdentityScope {
 
 /// The names of all settings whose changes are recorded: all but the token, which is none by the time
 /// anybody could look. A test compares them with the server's.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "pg_custodian.audit_classes",
     "pg_custodian.audit_object_role",
     "pg_custodian.audit_roles",
@@ -42,12 +42,15 @@ pub const NAMES: [&str; 10] = [
     "pg_custodian.maintenance",
     "pg_custodian.nested_statements",
     "pg_custodian.parameter_max_size",
+    "pg_custodian.trigger_statements",
 ];
 
 // The application's own role is left out unless asked for: its volume is large, and it is no person.
 static AUDIT_ROLES: GucSetting<AuditRoles> = GucSetting::<AuditRoles>::new(AuditRoles::Default);
 // What a function does with tables is what auditors ask about, so it is on.
 static NESTED_STATEMENTS: GucSetting<bool> = GucSetting::<bool>::new(true);
+// A row of the application's with three triggers is one change of one row; of people it is always recorded.
+static TRIGGER_STATEMENTS: GucSetting<bool> = GucSetting::<bool>::new(false);
 // The guards of the ledger hold unless somebody with access to the server's files says otherwise.
 static MAINTENANCE: GucSetting<bool> = GucSetting::<bool>::new(false);
 // People who connect directly identify once. A pooler in transaction mode hands a session to
@@ -74,6 +77,14 @@ pub fn define() {
         c"Records the statements that functions and other statements run.",
         c"If off, only what clients send is recorded.",
         &NESTED_STATEMENTS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"pg_custodian.trigger_statements",
+        c"Records the statements that triggers run for superusers and the application.",
+        c"Those of people, of enrolled roles, and on protected tables are recorded in either case.",
+        &TRIGGER_STATEMENTS,
         GucContext::Sighup,
         GucFlags::default(),
     );
@@ -126,6 +137,11 @@ pub fn audit_roles() -> AuditRoles {
 /// Whether nested statements are recorded.
 pub fn nested_statements() -> bool {
     NESTED_STATEMENTS.get()
+}
+
+/// Whether statements of triggers are recorded for those who are not accountable.
+pub fn trigger_statements() -> bool {
+    TRIGGER_STATEMENTS.get()
 }
 
 /// Whether the ledger and its guards may be altered.

@@ -254,6 +254,35 @@ fn without_nested_statements_what_a_client_has_executed_is_recorded_still() {
 }
 
 #[test]
+fn what_triggers_run_is_recorded_of_people_and_on_protected_tables_and_of_others_if_asked_for() {
+    let trigger = "create table public.notes (note text);
+        create table public.fired (a int);
+        grant insert on public.fired, public.notes to readonly;
+        create function public.note_it() returns trigger language plpgsql as
+            'begin insert into public.notes select ''noted by trigger'' || count(*) from public.orders; return new; end';
+        create trigger note_it after insert on public.fired for each row execute function public.note_it()";
+    for (setting, of_superuser) in [("off", 0), ("on", 1)] {
+        let conf = format!("pg_custodian.trigger_statements = {setting}");
+        let shop = shop::open_on(custodian().conf(&conf), "identify");
+        let mut admin = shop.admin();
+        admin.batch_execute(trigger).unwrap();
+        admin.batch_execute("insert into public.fired values (1)").unwrap();
+        // The definition is there in any case.
+        let of = |user: Option<&str>| {
+            let records = shop.recorded("insert into public.notes select 'noted");
+            records.iter().filter(|record| record.user_id.as_deref() == user).count()
+        };
+        assert_eq!(of(None), of_superuser, "{setting}");
+        assert_eq!(shop.recorded("insert into public.fired values (1)").len(), 1);
+        shop.person("alice", &[]).batch_execute("insert into public.fired values (2)").unwrap();
+        assert_eq!(of(Some("alice")), 1, "{setting}");
+        admin.batch_execute("select mask.protect('public.notes', 'note', 'null_value')").unwrap();
+        admin.batch_execute("insert into public.fired values (3)").unwrap();
+        assert_eq!(of(None), of_superuser + 1, "{setting}: on a protected table");
+    }
+}
+
+#[test]
 fn a_statement_that_drops_thousands_of_objects_names_a_thousand() {
     let shop = shop::open_on(custodian(), "observe");
     let mut admin = shop.admin();

@@ -251,7 +251,7 @@ fn essence(records: &[String]) -> Vec<&str> {
 
 #[test]
 fn each_shape_of_statement_leaves_the_records_that_it_should() {
-    let cluster = custodian().start();
+    let cluster = custodian().conf("pg_custodian.trigger_statements = on").start();
     cluster.create_database("shapes");
     cluster.superuser("shapes").batch_execute(include_str!("shapes/setup.sql")).unwrap();
     // A new database can be dropped once the launcher has seen that there is no ledger in it.

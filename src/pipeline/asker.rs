@@ -4,7 +4,7 @@ use crate::capture::choice;
 use crate::capture::failure;
 use crate::capture::statement::{self as capture, Facts};
 use crate::error::{Report, ServerError, report};
-use crate::event::{Class, Shape};
+use crate::event::{Class, Origin, Shape};
 use crate::gate;
 use crate::identity::enrolled::{self, Mode};
 use crate::identity::{IdentityError, Person, arrival, session as identity};
@@ -119,8 +119,14 @@ impl Asker {
         if !settings::nested_statements() && capture::is_nested() {
             return false;
         }
-        if relevant || self.is_accountable() || !choice::is_made() {
-            return relevant || self.is_recorded();
+        if relevant || self.is_accountable() {
+            return true;
+        }
+        if !settings::trigger_statements() && capture::origin() == Origin::Trigger {
+            return false;
+        }
+        if !choice::is_made() {
+            return self.is_recorded();
         }
         let statement = choice::Statement { class, text: text(), sent: capture::depth() == 0 };
         let relations = || uses().iter().map(|used| used.relid).collect();
