@@ -15,19 +15,10 @@
 
 #[path = "../tests/harness/mod.rs"]
 mod harness;
+mod load;
 
 use harness::{Cluster, Wanted, bare, custodian};
-use std::fs;
-use std::thread::sleep;
-use std::time::Duration;
-
-/// What pgbench is told, and how many of a transaction's statements read or write a table.
-struct Workload {
-    name: &'static str,
-    arguments: &'static [&'static str],
-    clients: u32,
-    statements: i64,
-}
+use load::{Server, Workload, alike, fill, measure, median, number};
 
 const WORKLOADS: &[Workload] = &[
     Workload {
@@ -47,34 +38,16 @@ const WORKLOADS: &[Workload] = &[
     Workload { name: "TPC-B prepared, 4 clients", arguments: &["-M", "prepared"], clients: 4, statements: 5 },
 ];
 
-struct Server {
-    name: &'static str,
-    cluster: Cluster,
-    records: bool,
-}
-
-struct Measured {
-    /// CPU time per transaction, in microseconds.
-    cost: f64,
-    transactions: i64,
-    /// Rows the ledger grew by, where there is one.
-    recorded: i64,
-}
-
 fn main() {
-    let number = |name: &str, default: u64| {
-        std::env::var(name)
-            .map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
-    };
     let (rounds, seconds) = (number("PGC_ROUNDS", 5), number("PGC_SECONDS", 4));
 
     let mut servers = vec![
-        Server { name: "bare", cluster: alike(bare()).start(), records: false },
-        Server { name: "bare again", cluster: alike(bare()).start(), records: false },
-        Server { name: "pg_custodian", cluster: alike(custodian()).start(), records: true },
+        Server::new("bare", alike(bare()).start(), false),
+        Server::new("bare again", alike(bare()).start(), false),
+        Server::new("pg_custodian", alike(custodian()).start(), true),
     ];
     if has_pgaudit(&servers[0].cluster) {
-        servers.push(Server { name: "pgaudit", cluster: pgaudit().start(), records: false });
+        servers.push(Server::new("pgaudit", pgaudit().start(), false));
     }
     for server in &servers {
         fill(server);
@@ -100,19 +73,6 @@ fn main() {
     check_ledgers(&servers, &ledger);
 }
 
-/// Settings that keep out of the measurement what the extensions are not responsible for.
-fn alike(wanted: Wanted) -> Wanted {
-    wanted
-        .conf("shared_buffers = '256MB'")
-        .conf("max_wal_size = '8GB'")
-        .conf("checkpoint_timeout = '1h'")
-        // A server in use recycles its log; filling new segments with zeros first would be charged to
-        // whoever writes the most.
-        .conf("wal_init_zero = off")
-        .conf("autovacuum = off")
-        .conf("synchronous_commit = off")
-}
-
 /// pgaudit with everything switched on that pg_custodian delivers too: all classes, relations, parameters,
 /// rows; into a file, as its documentation advises.
 fn pgaudit() -> Wanted {
@@ -129,85 +89,6 @@ fn pgaudit() -> Wanted {
 fn has_pgaudit(cluster: &Cluster) -> bool {
     let query = "select exists (select from pg_available_extensions where name = 'pgaudit')";
     cluster.superuser("postgres").query_one(query, &[]).unwrap().get(0)
-}
-
-fn fill(server: &Server) {
-    let mut client = server.cluster.superuser("postgres");
-    client.batch_execute("create database bench").unwrap();
-    if server.records {
-        server.cluster.superuser("bench").batch_execute("create extension pg_custodian").unwrap();
-    }
-    server
-        .cluster
-        .program(&server.cluster.path_of("pgbench"))
-        .args(["-i", "-q", "-s", "10", "bench"])
-        .succeed();
-    // Hint bits and the visibility map are set here, not in the first round.
-    server.cluster.superuser("bench").batch_execute("vacuum (analyze)").unwrap();
-    server.cluster.superuser("bench").batch_execute("checkpoint").unwrap();
-}
-
-fn measure(server: &Server, workload: &Workload, seconds: u64) -> Measured {
-    let rows_before = settle(server);
-    let before = cpu_seconds(&server.cluster);
-    let clients = workload.clients.to_string();
-    let printed = server
-        .cluster
-        .program(&server.cluster.path_of("pgbench"))
-        .args(workload.arguments)
-        .args(["-n", "-c", &clients, "-j", &clients, "-T", &seconds.to_string(), "bench"])
-        .succeed()
-        .stdout;
-    let rows_after = settle(server);
-    let cpu = cpu_seconds(&server.cluster) - before;
-    let transactions = transactions(&printed);
-    Measured { cost: cpu * 1e6 / transactions as f64, transactions, recorded: rows_after - rows_before }
-}
-
-/// Waits until the server has done all that the load gave it to do. Tells how long its ledger is.
-fn settle(server: &Server) -> i64 {
-    let mut rows = 0;
-    if server.records {
-        let mut client = server.cluster.superuser("bench");
-        harness::shop::sync(&mut client);
-        rows = client.query_one("select coalesce(max(seq), 0) from audit.ledger", &[]).unwrap().get(0);
-    }
-    // pgbench's sessions end, pgaudit's log reaches its file.
-    sleep(Duration::from_millis(300));
-    rows
-}
-
-/// "number of transactions actually processed: 12345"
-fn transactions(printed: &str) -> i64 {
-    let line =
-        printed.lines().find(|line| line.starts_with("number of transactions actually processed")).unwrap();
-    let number: String = line.chars().filter(char::is_ascii_digit).collect();
-    number.parse().unwrap()
-}
-
-/// CPU time of the postmaster, of its living children and of those it has waited for.
-fn cpu_seconds(cluster: &Cluster) -> f64 {
-    let postmaster = cluster.postmaster().unwrap();
-    let mut ticks = 0;
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        // The second field, a name in parentheses, may hold blanks: count from behind it (proc(5)).
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        if pid == postmaster || fields[1] == postmaster.to_string() {
-            ticks += fields[11..15].iter().map(|field| field.parse::<u64>().unwrap()).sum::<u64>();
-        }
-    }
-    // Linux counts in hundredths of a second here (USER_HZ), on every architecture in use.
-    ticks as f64 / 100.0
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
 }
 
 /// Ratios to the bare server of the same round.
