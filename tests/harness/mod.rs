@@ -300,10 +300,19 @@ pub fn text(client: &mut Client, query: &str) -> Option<String> {
     client.query_one(query, &[]).unwrap().get(0)
 }
 
+/// Whether the PostgreSQL that is tested came with this library: pgaudit is there only for Debian's own.
+pub fn has_library(name: &str) -> bool {
+    directory("--pkglibdir").join(format!("{name}.so")).exists()
+}
+
 fn bin_directory() -> PathBuf {
+    directory("--bindir")
+}
+
+fn directory(option: &str) -> PathBuf {
     let config = std::env::var("PGC_PG_CONFIG")
         .expect("PGC_PG_CONFIG names the pg_config of a PostgreSQL with pg_custodian: run `make test`");
-    let printed = command::plain(Path::new(&config)).arg("--bindir").succeed();
+    let printed = command::plain(Path::new(&config)).arg(option).succeed();
     PathBuf::from(printed.stdout.trim())
 }
 
