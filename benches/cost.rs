@@ -17,7 +17,7 @@
 mod harness;
 mod load;
 
-use harness::{Cluster, Wanted, bare, custodian};
+use harness::{Wanted, bare, custodian, has_library};
 use load::{Server, Workload, alike, fill, measure, median, number};
 
 const WORKLOADS: &[Workload] = &[
@@ -46,7 +46,7 @@ fn main() {
         Server::new("bare again", alike(bare()).start(), false),
         Server::new("pg_custodian", alike(custodian()).start(), true),
     ];
-    if has_pgaudit(&servers[0].cluster) {
+    if has_library("pgaudit") {
         servers.push(Server::new("pgaudit", pgaudit().start(), false));
     }
     for server in &servers {
@@ -84,11 +84,6 @@ fn pgaudit() -> Wanted {
         .conf("pgaudit.log_rows = on")
         .conf("logging_collector = on")
         .conf("log_rotation_size = 0")
-}
-
-fn has_pgaudit(cluster: &Cluster) -> bool {
-    let query = "select exists (select from pg_available_extensions where name = 'pgaudit')";
-    cluster.superuser("postgres").query_one(query, &[]).unwrap().get(0)
 }
 
 /// Ratios to the bare server of the same round.

@@ -13,9 +13,10 @@ fetch_core_source() {
         *) die "Debian has no sources of PostgreSQL $major" ;;
     esac
     site=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -E '/debian/?$' | head -1 || true)
+    [ -n "$site" ] || die "apt knows no archive of Debian: add one to its sources"
     mkdir -p "$into/lists/partial"
     echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]" \
-        "${site:-http://deb.debian.org/debian} $release main" >"$into/sources.list"
+        "$site $release main" >"$into/sources.list"
     apt=(apt-get -qq -o "Dir::Etc::SourceList=$into/sources.list" -o Dir::Etc::SourceParts=/dev/null
         -o "Dir::State::Lists=$into/lists" -o Dir::Cache::srcpkgcache= -o Dir::Cache::pkgcache= -o APT::Sandbox::User=)
     (cd "$into" && "${apt[@]}" update && "${apt[@]}" source "postgresql-$major") >"$into/apt.log" 2>&1 ||

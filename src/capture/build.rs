@@ -114,22 +114,16 @@ pub fn planned(
     fields: Fields<'_>,
 ) -> Shape {
     let mut shape = Shape {
-        class,
-        command: command.as_str().as_bytes().to_vec(),
         origin,
-        objects: Vec::new(),
-        columns_read: Vec::new(),
-        columns_written: Vec::new(),
         masked: texts(fields.masked),
         revealed: texts(fields.revealed),
+        ..Shape::of(class, command.as_str().as_bytes())
     };
     for used in uses {
         let Some(name) = catalog::qualified_name(used.relid) else { continue };
         add_columns(&mut shape.columns_read, &name, used.relid, &used.selected);
         add_columns(&mut shape.columns_written, &name, used.relid, &used.written);
-        if !shape.objects.iter().any(|object| object.name == name) {
-            shape.objects.push(used_relation(name, used.relid));
-        }
+        shape.name(used_relation(name, used.relid));
     }
     shape
 }
@@ -191,14 +185,10 @@ pub fn utility(
     fields: Fields<'_>,
 ) -> Shape {
     let mut shape = Shape {
-        class: utility_class(statement, kind),
-        command: statement.command().to_vec(),
         origin,
-        objects: Vec::new(),
-        columns_read: Vec::new(),
-        columns_written: Vec::new(),
         masked: texts(fields.masked),
         revealed: texts(fields.revealed),
+        ..Shape::of(utility_class(statement, kind), statement.command())
     };
     for relid in relations {
         let Some(name) = catalog::qualified_name(*relid) else { continue };
@@ -207,9 +197,7 @@ pub fn utility(
             Kind::CopyIn(_) => shape.columns_written = copied_columns(statement, &name),
             _ => {}
         }
-        if !shape.objects.iter().any(|object| object.name == name) {
-            shape.objects.push(used_relation(name, *relid));
-        }
+        shape.name(used_relation(name, *relid));
     }
     shape
 }

@@ -46,16 +46,7 @@ pub static SETTINGS: [TextSetting; COUNT] = [
     },
 ];
 
-const CLASSES: [(&str, Class); 7] = [
-    ("read", Class::Read),
-    ("write", Class::Write),
-    ("function", Class::Function),
-    ("role", Class::Role),
-    ("ddl", Class::Ddl),
-    ("misc", Class::Misc),
-    ("misc_set", Class::MiscSet),
-];
-const ALL_CLASSES: u8 = 0x7f;
+const ALL_CLASSES: u8 = (1 << Class::ALL.len()) - 1;
 
 /// A list of classes as bits.
 fn classes(text: &str) -> Result<u8, String> {
@@ -69,8 +60,8 @@ fn classes(text: &str) -> Result<u8, String> {
         let named = match name {
             "all" => ALL_CLASSES,
             "none" => 0,
-            name => match CLASSES.iter().find(|(known, _)| *known == name) {
-                Some((_, class)) => 1 << *class as u8,
+            name => match Class::ALL.into_iter().find(|class| class.as_str().eq_ignore_ascii_case(name)) {
+                Some(class) => 1 << class as u8,
                 None => {
                     return Err(format!(
                         "\"{word}\" is none of read, write, function, role, ddl, misc, misc_set, all, none."
@@ -231,7 +222,7 @@ pub fn takes_in(uses: impl FnOnce() -> Vec<RelationUse>) -> bool {
             return false;
         }
         choice.refresh();
-        let Some(role) = acl::role(&choice.role) else { return false };
+        let Some(role) = catalog::role(choice.role.as_bytes()) else { return false };
         uses().iter().any(|used| choice.is_audited(used, role))
     })
 }

@@ -5,7 +5,7 @@
 
 use crate::capture::build;
 use crate::capture::statement;
-use crate::event::{Class, Origin, Shape, fragment, redact};
+use crate::event::{Class, Shape, fragment, redact};
 use crate::pg::failure::Erring;
 use crate::pg::session;
 use std::cell::{Cell, RefCell};
@@ -53,16 +53,7 @@ pub struct Failure {
 
 impl Failure {
     pub fn shape(&self) -> Shape {
-        Shape {
-            class: self.class,
-            command: self.command.as_bytes().to_vec(),
-            objects: Vec::new(),
-            columns_read: Vec::new(),
-            columns_written: Vec::new(),
-            masked: Vec::new(),
-            revealed: Vec::new(),
-            origin: Origin::default(),
-        }
+        Shape::of(self.class, self.command.as_bytes())
     }
 }
 

@@ -6,6 +6,7 @@
 //! literal; of one that names a secret in any way, nothing.
 
 use super::Class;
+use super::lexer::{Piece, Scan, blanks_as_one};
 use std::borrow::Cow;
 
 /// Words that stand in statements with secrets, whether PostgreSQL knows them or a person meant them.
@@ -62,19 +63,15 @@ pub fn command(text: &[u8]) -> (&'static str, Class) {
 }
 
 fn open(text: &[u8]) -> Option<&'static (&'static str, &'static str, Class)> {
-    let mut scan = Scan::new(text);
-    let mut piece = scan.next();
-    while let Some(Piece::Other(b'(')) = piece {
-        piece = scan.next();
-    }
-    let Some(Piece::Word(word)) = piece else { return None };
+    let mut pieces = Scan::new(text, false).map(|(_, piece)| piece);
+    let Some(Piece::Word(word)) = pieces.find(|piece| *piece != Piece::Sign(b'(')) else { return None };
     OPEN.iter().find(|(first, ..)| word.eq_ignore_ascii_case(first.as_bytes()))
 }
 
 /// What may be kept of a statement's text, tokens aside; `None` for nothing.
 pub fn kept(text: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let lower = text.to_ascii_lowercase();
-    let one_blank = blanks_as_one(&lower);
+    // Comments and line ends between words make no other statement.
+    let one_blank = blanks_as_one(&text.to_ascii_lowercase());
     if SECRETIVE.iter().any(|word| memchr::memmem::find(&one_blank, word).is_some()) {
         return None;
     }
@@ -87,35 +84,16 @@ pub fn kept(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// Comments and line ends between words make no other statement.
-fn blanks_as_one(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        let next = end_of_blank(text, at);
-        if next > at {
-            out.push(b' ');
-            at = next;
-        } else {
-            out.push(text[at]);
-            at += 1;
-        }
-    }
-    out
-}
-
 /// Where the first statement of a text that the parser has accepted ends; its semicolon is not part of it.
 pub fn first(text: &[u8]) -> usize {
-    let mut scan = Scan::new(text);
     let (mut parentheses, mut blocks, mut words) = (0usize, 0usize, 0usize);
     // Only bodies of functions written in SQL have semicolons of their own: CREATE [OR REPLACE] FUNCTION.
     let mut defines = false;
-    while let Some(piece) = scan.next() {
+    for (place, piece) in Scan::new(text, false) {
         match piece {
-            Piece::Other(b'(') => parentheses += 1,
-            Piece::Other(b')') => parentheses = parentheses.saturating_sub(1),
-            Piece::Other(b';') if parentheses == 0 && blocks == 0 => return scan.at - 1,
-            Piece::Other(_) => {}
+            Piece::Sign(b'(') => parentheses += 1,
+            Piece::Sign(b')') => parentheses = parentheses.saturating_sub(1),
+            Piece::Sign(b';') if parentheses == 0 && blocks == 0 => return place.start,
             Piece::Word(word) => {
                 let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
                 words += 1;
@@ -129,6 +107,7 @@ pub fn first(text: &[u8]) -> usize {
                     blocks -= 1;
                 }
             }
+            _ => {}
         }
     }
     text.len()
@@ -136,114 +115,7 @@ pub fn first(text: &[u8]) -> usize {
 
 /// Whether there is nothing in the text but blanks, comments and semicolons.
 pub fn is_blank(text: &[u8]) -> bool {
-    Scan::new(text).all(|piece| piece == Piece::Other(b';'))
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Piece<'a> {
-    Word(&'a [u8]),
-    /// Any other character; a quoted text as its first quote.
-    Other(u8),
-}
-
-/// Words and signs of SQL (scan.l), without blanks and comments, literals as one sign.
-struct Scan<'a> {
-    text: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scan<'a> {
-    fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
-    }
-
-    fn byte(&self, ahead: usize) -> Option<u8> {
-        self.text.get(self.at + ahead).copied()
-    }
-
-    fn skip_quoted(&mut self, quote: u8, escapes: bool) {
-        self.at += 1;
-        while let Some(byte) = self.byte(0) {
-            self.at += 1;
-            if byte == b'\\' && escapes {
-                self.at += 1;
-            } else if byte == quote {
-                if self.byte(0) != Some(quote) {
-                    return;
-                }
-                self.at += 1;
-            }
-        }
-    }
-
-    /// Skips `$tag$ ... $tag$`; false if there is none here.
-    fn skip_dollars(&mut self) -> bool {
-        let rest = &self.text[self.at..];
-        let tag = rest[1..].iter().take_while(|c| is_word(**c) && **c != b'$').count();
-        if rest.get(1 + tag) != Some(&b'$') || rest.get(1).is_some_and(u8::is_ascii_digit) {
-            return false;
-        }
-        let mark = &rest[..tag + 2];
-        let body = &rest[mark.len()..];
-        let length = memchr::memmem::find(body, mark).map_or(body.len(), |end| end + mark.len());
-        self.at += mark.len() + length;
-        true
-    }
-}
-
-impl<'a> Iterator for Scan<'a> {
-    type Item = Piece<'a>;
-
-    fn next(&mut self) -> Option<Piece<'a>> {
-        self.at = end_of_blank(self.text, self.at);
-        let start = self.at;
-        let first = self.byte(0)?;
-        match first {
-            b'\'' => self.skip_quoted(b'\'', false),
-            b'"' => self.skip_quoted(b'"', false),
-            b'$' if self.skip_dollars() => {}
-            b'e' | b'E' if self.byte(1) == Some(b'\'') => {
-                self.at += 1;
-                self.skip_quoted(b'\'', true);
-                return Some(Piece::Other(b'\''));
-            }
-            _ if is_word(first) && !first.is_ascii_digit() && first != b'$' => {
-                while self.byte(0).is_some_and(is_word) {
-                    self.at += 1;
-                }
-                return Some(Piece::Word(&self.text[start..self.at]));
-            }
-            _ => self.at += 1,
-        }
-        Some(Piece::Other(first))
-    }
-}
-
-fn is_word(c: u8) -> bool {
-    c.is_ascii_alphanumeric() || c == b'_' || c == b'$' || c >= 0x80
-}
-
-/// Where blanks and comments that begin at `at` end.
-fn end_of_blank(text: &[u8], mut at: usize) -> usize {
-    loop {
-        let rest = &text[at.min(text.len())..];
-        match rest {
-            [first, ..] if first.is_ascii_whitespace() || *first == 0x0b => at += 1,
-            [b'-', b'-', ..] => at += memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len()),
-            [b'/', b'*', ..] => {
-                let (mut depth, mut inside) = (1, 2);
-                while depth > 0 && inside < rest.len() {
-                    match &rest[inside..] {
-                        [b'*', b'/', ..] => (depth, inside) = (depth - 1, inside + 2),
-                        [b'/', b'*', ..] => (depth, inside) = (depth + 1, inside + 2),
-                        _ => inside += 1,
-                    }
-                }
-                at += inside;
-            }
-            _ => return at,
-        }
-    }
+    Scan::new(text, false).all(|(_, piece)| piece == Piece::Sign(b';'))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod fragment;
+mod lexer;
 pub mod object;
 pub mod redact;
 pub mod secrets;
@@ -71,6 +72,10 @@ pub enum Class {
 }
 
 impl Class {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Read, Self::Write, Self::Function, Self::Role, Self::Ddl, Self::Misc, Self::MiscSet];
+
     /// The word in the ledger.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -85,9 +90,7 @@ impl Class {
     }
 
     fn from_u8(value: u8) -> Option<Self> {
-        [Self::Read, Self::Write, Self::Function, Self::Role, Self::Ddl, Self::Misc, Self::MiscSet]
-            .into_iter()
-            .find(|c| *c as u8 == value)
+        Self::ALL.into_iter().find(|class| *class as u8 == value)
     }
 }
 
@@ -128,6 +131,29 @@ pub struct Shape {
     /// Names of protected columns.
     pub masked: Vec<Text>,
     pub revealed: Vec<Text>,
+}
+
+impl Shape {
+    /// Of a command of which nothing else is said.
+    pub fn of(class: Class, command: &[u8]) -> Self {
+        Self {
+            class,
+            command: command.to_vec(),
+            origin: Origin::default(),
+            objects: Vec::new(),
+            columns_read: Vec::new(),
+            columns_written: Vec::new(),
+            masked: Vec::new(),
+            revealed: Vec::new(),
+        }
+    }
+
+    /// Names an object, unless it is named already.
+    pub fn name(&mut self, object: Object) {
+        if !self.objects.iter().any(|known| known.name == object.name) {
+            self.objects.push(object);
+        }
+    }
 }
 
 /// A statement is about to run.

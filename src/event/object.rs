@@ -36,17 +36,18 @@ impl Change {
     }
 
     pub(super) fn from_u8(value: u8) -> Option<Self> {
-        Some(match value {
-            0 => Self::Used,
-            1 => Self::Created,
-            2 => Self::Altered,
-            3 => Self::OldName,
-            4 => Self::NewName,
-            5 => Self::Dropped,
-            6 => Self::Called,
-            7 => Self::Truncated,
-            _ => return None,
-        })
+        [
+            Self::Used,
+            Self::Created,
+            Self::Altered,
+            Self::OldName,
+            Self::NewName,
+            Self::Dropped,
+            Self::Called,
+            Self::Truncated,
+        ]
+        .into_iter()
+        .find(|change| *change as u8 == value)
     }
 }
 

@@ -4,9 +4,11 @@
 //! not (it ends within a constant, or means something else with standard_conforming_strings = off) nothing is
 //! left: dropping it is better than guessing. Source of the rules: scan.l.
 
+use super::lexer::{Piece, Scan};
 use std::borrow::Cow;
 use std::ops::Range;
 
+const WORD: &[u8] = b"password";
 /// What stands for a constant that is cut out.
 const MARK: &[u8] = b"<secret>";
 /// What stands for a text that could not be told apart.
@@ -105,7 +107,6 @@ fn is_template(value: &[u8]) -> bool {
 
 /// What follows each occurrence of the word.
 fn passwords(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    const WORD: &[u8] = b"password";
     memchr::memchr2_iter(b'p', b'P', text).filter_map(|at| {
         let word = text.get(at..at + WORD.len())?;
         word.eq_ignore_ascii_case(WORD).then(|| &text[at + WORD.len()..])
@@ -130,130 +131,21 @@ fn starts_prefixed(text: &[u8]) -> bool {
 /// With `backslashes`, as with standard_conforming_strings = off.
 fn constants(text: &[u8], backslashes: bool) -> Option<Vec<Constant>> {
     let mut found: Vec<Constant> = Vec::new();
-    let mut at = 0;
-    // The end of a constant which another one may continue, and whether the last token was the word.
+    // Whether another constant would continue the last one, and whether the last piece was the word.
     let (mut continued, mut password) = (false, false);
-    while let Some(byte) = text.get(at) {
-        let start = at;
-        let rest = &text[at..];
-        match byte {
-            b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => {
-                at += 1;
-                continue;
-            }
-            b'-' if rest.starts_with(b"--") => {
-                at += rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).unwrap_or(rest.len());
-                continue;
-            }
-            b'/' if rest.starts_with(b"/*") => {
-                at += comment(rest)?;
-                continue;
-            }
-            b'\'' => at += quoted(rest, 1, b'\'', backslashes)?,
-            b'"' => {
-                at += quoted(rest, 1, b'"', false)?;
-                (continued, password) = (false, false);
-                continue;
-            }
-            b'$' => match dollar_quoted(rest) {
-                Some(length) => at += length?,
-                None => {
-                    at += 1;
-                    (continued, password) = (false, false);
-                    continue;
-                }
-            },
-            byte if is_word_start(*byte) => {
-                let word = rest.iter().position(|byte| !is_word(*byte)).unwrap_or(rest.len());
-                match (&rest[..word], &rest[word..]) {
-                    ([b'e' | b'E'], [b'\'', ..]) => at += quoted(rest, 2, b'\'', true)?,
-                    ([b'b' | b'B' | b'x' | b'X'], [b'\'', ..]) => at += quoted(rest, 2, b'\'', false)?,
-                    ([b'n' | b'N'], [b'\'', ..]) => at += quoted(rest, 2, b'\'', backslashes)?,
-                    ([b'u' | b'U'], [b'&', b'\'', ..]) => at += quoted(rest, 3, b'\'', false)?,
-                    ([b'u' | b'U'], [b'&', b'"', ..]) => {
-                        at += quoted(rest, 3, b'"', false)?;
-                        (continued, password) = (false, false);
-                        continue;
-                    }
-                    (name, _) => {
-                        (continued, password) = (false, name.eq_ignore_ascii_case(b"password"));
-                        at += word;
-                        continue;
-                    }
-                }
-            }
-            byte if byte.is_ascii_digit() => {
-                // With what hangs on it: an "e'" behind a number begins no constant of its own.
-                at += rest.iter().position(|byte| !is_word(*byte) && *byte != b'.').unwrap_or(rest.len());
-                (continued, password) = (false, false);
-                continue;
-            }
-            _ => {
-                at += 1;
-                (continued, password) = (false, false);
-                continue;
-            }
-        }
+    let mut scan = Scan::new(text, backslashes);
+    for (place, piece) in scan.by_ref() {
+        let is_constant = piece == Piece::Constant;
         match found.last_mut() {
             // Only after a line's end for the lexer; anything else is a syntax error.
-            Some(last) if continued => last.place.end = at,
-            _ => found.push(Constant { place: start..at, after_password: password }),
+            Some(last) if is_constant && continued => last.place.end = place.end,
+            _ if is_constant => found.push(Constant { place, after_password: password }),
+            _ => {}
         }
-        (continued, password) = (true, false);
+        continued = is_constant;
+        password = matches!(piece, Piece::Word(word) if word.eq_ignore_ascii_case(WORD));
     }
-    Some(found)
-}
-
-/// Length of a constant or name of which `open` bytes stand before its inside.
-fn quoted(text: &[u8], open: usize, quote: u8, backslashes: bool) -> Option<usize> {
-    let mut at = open;
-    loop {
-        match text.get(at)? {
-            b'\\' if backslashes => at += 2,
-            byte if *byte == quote && text.get(at + 1) == Some(&quote) => at += 2,
-            byte if *byte == quote => return Some(at + 1),
-            _ => at += 1,
-        }
-    }
-}
-
-/// Length of a comment, which may hold others.
-fn comment(text: &[u8]) -> Option<usize> {
-    let (mut depth, mut at) = (1, 2);
-    while depth > 0 {
-        match text.get(at..at + 2)? {
-            b"/*" => {
-                depth += 1;
-                at += 2;
-            }
-            b"*/" => {
-                depth -= 1;
-                at += 2;
-            }
-            _ => at += 1,
-        }
-    }
-    Some(at)
-}
-
-/// Length of a dollar-quoted constant, or that it has no end; `None` if none begins here.
-fn dollar_quoted(text: &[u8]) -> Option<Option<usize>> {
-    let tag = text[1..].iter().position(|byte| *byte == b'$')? + 2;
-    let name = &text[1..tag - 1];
-    let is_tag = name.first().is_none_or(|byte| is_word_start(*byte))
-        && name.iter().all(|byte| is_word(*byte) && *byte != b'$');
-    is_tag.then(|| {
-        let end = memchr::memmem::find(&text[tag..], &text[..tag])?;
-        Some(tag + end + tag)
-    })
-}
-
-fn is_word_start(byte: u8) -> bool {
-    byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
-}
-
-fn is_word(byte: u8) -> bool {
-    is_word_start(byte) || byte.is_ascii_digit() || byte == b'$'
+    scan.is_whole().then_some(found)
 }
 
 #[cfg(test)]

@@ -91,16 +91,14 @@ pub struct Asked {
 pub fn revoke(asked: Asked) -> Result<Option<String>, IdentityError> {
     shared::preloaded()?;
     let (user_id, reason, issuer) = asked.checked()?;
-    let issuers = spi::as_owner(|client| {
-        let issuers = store::issuers(client)?;
-        if let Some(issuer) = issuer.as_ref().filter(|issuer| !issuers.contains(issuer)) {
-            return Err(IdentityError::RevokedOfUnknown(issuer.clone()));
-        }
-        store::revoke_person(client, issuer.as_deref(), &user_id, &reason)?;
-        Ok(issuers.len())
-    })?;
+    let issuers = super::store::issuers()?;
+    if let Some(issuer) = issuer.as_ref().filter(|issuer| !issuers.contains(issuer)) {
+        return Err(IdentityError::RevokedOfUnknown(issuer.clone()));
+    }
+    spi::as_owner(|client| store::revoke_person(client, issuer.as_deref(), &user_id, &reason))?;
     changes::announce();
     note(&user_id, &json!({"action": "revoke_person", "issuer": issuer, "reason": reason}))?;
+    let issuers = issuers.len();
     let everywhere = issuer.is_none() && issuers != 1;
     Ok(everywhere.then(|| {
         format!("\"{user_id}\" is revoked for all {issuers} trusted issuers, and for those trusted later")
@@ -134,12 +132,10 @@ pub fn revoke_token(
 ) -> Result<(), IdentityError> {
     shared::preloaded()?;
     let (issuer, token_id) = (filled(issuer, "issuer")?, filled(token_id, "token_id")?);
-    spi::as_owner(|client| {
-        if !store::issuers(client)?.contains(&issuer) {
-            return Err(IdentityError::UnknownIssuer(issuer.clone()));
-        }
-        store::revoke_token(client, &issuer, &token_id, reason.as_deref())
-    })?;
+    if !super::store::issuers()?.contains(&issuer) {
+        return Err(IdentityError::UnknownIssuer(issuer));
+    }
+    spi::as_owner(|client| store::revoke_token(client, &issuer, &token_id, reason.as_deref()))?;
     changes::announce();
     note(&token_id, &json!({"action": "revoke_token", "issuer": issuer, "reason": reason}))
 }

@@ -46,16 +46,6 @@ pub fn each(mut look: impl FnMut(&Revoked<'_>)) -> Result<(), ServerError> {
     if there { Ok(()) } else { Err(ServerError::NotInstalled) }
 }
 
-/// Names of all trusted issuers.
-pub fn issuers(client: &SpiClient<'_>) -> Result<Vec<String>, IdentityError> {
-    let found = client.select("SELECT i.issuer FROM custodian.issuer AS i", None, &[])?;
-    let mut names = Vec::new();
-    for row in found {
-        names.push(row.get::<String>(1)?.ok_or(ServerError::UnexpectedNull("issuer.issuer"))?);
-    }
-    Ok(names)
-}
-
 /// Revokes a person for one issuer or, with `None`, for all, from now on.
 pub fn revoke_person(
     client: &mut SpiClient<'_>,

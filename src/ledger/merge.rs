@@ -298,16 +298,7 @@ mod tests {
     }
 
     fn shape() -> Shape {
-        Shape {
-            class: Class::Read,
-            command: b"SELECT".to_vec(),
-            origin: Default::default(),
-            objects: vec![],
-            columns_read: vec![],
-            columns_written: vec![],
-            masked: vec![],
-            revealed: vec![],
-        }
+        Shape::of(Class::Read, b"SELECT")
     }
 
     fn texts(merger: &mut Merger) -> Vec<String> {

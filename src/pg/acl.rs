@@ -4,7 +4,6 @@
 
 use super::catalog;
 use pgrx::pg_sys::{self, AclItem, ArrayType, Datum, Oid, SysCacheIdentifier};
-use std::ffi::CString;
 
 /// What was granted on a relation, as bits ACL_*.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,14 +11,6 @@ pub struct Granted {
     pub relation: u64,
     /// Columns with privileges of their own.
     pub columns: Vec<(i16, u64)>,
-}
-
-/// OID of the role `name`.
-pub fn role(name: &str) -> Option<Oid> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: looks a NUL-terminated name up; missing_ok.
-    let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
-    (role != pg_sys::InvalidOid).then_some(role)
 }
 
 /// What was granted on a relation to `role`, or to a role that it is a member of.

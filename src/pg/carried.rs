@@ -1,8 +1,9 @@
 //! Which utility statements have a place for secrets, and what stands there.
 
+use super::query::{list, string};
 use super::utility::Utility;
-use pgrx::pg_sys::{self, Node, NodeTag};
-use std::ffi::{CStr, c_char};
+use pgrx::pg_sys::{self, NodeTag};
+use std::ffi::CStr;
 
 /// Where the grammar of a utility statement has a place for secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,60 +41,45 @@ impl Utility<'_> {
     /// The values of options that are secrets by their names, and connection strings.
     pub fn secrets(&self) -> Vec<Vec<u8>> {
         let node = self.node();
+        macro_rules! the {
+            ($statement:ident) => {
+                *node.cast::<pg_sys::$statement>()
+            };
+        }
         // SAFETY: the tag says which struct the node is; option lists hold DefElems, strings are NUL-terminated
         // or NULL.
         unsafe {
+            let none = std::ptr::null_mut();
             let (options, connection) = match self.tag() {
-                NodeTag::T_CreateRoleStmt => ((*node.cast::<pg_sys::CreateRoleStmt>()).options, None),
-                NodeTag::T_AlterRoleStmt => ((*node.cast::<pg_sys::AlterRoleStmt>()).options, None),
-                NodeTag::T_CreateUserMappingStmt => {
-                    ((*node.cast::<pg_sys::CreateUserMappingStmt>()).options, None)
-                }
-                NodeTag::T_AlterUserMappingStmt => {
-                    ((*node.cast::<pg_sys::AlterUserMappingStmt>()).options, None)
-                }
-                NodeTag::T_CreateForeignServerStmt => {
-                    ((*node.cast::<pg_sys::CreateForeignServerStmt>()).options, None)
-                }
-                NodeTag::T_AlterForeignServerStmt => {
-                    ((*node.cast::<pg_sys::AlterForeignServerStmt>()).options, None)
-                }
-                NodeTag::T_CreateFdwStmt => ((*node.cast::<pg_sys::CreateFdwStmt>()).options, None),
-                NodeTag::T_AlterFdwStmt => ((*node.cast::<pg_sys::AlterFdwStmt>()).options, None),
+                NodeTag::T_CreateRoleStmt => ((the!(CreateRoleStmt)).options, none),
+                NodeTag::T_AlterRoleStmt => ((the!(AlterRoleStmt)).options, none),
+                NodeTag::T_CreateUserMappingStmt => ((the!(CreateUserMappingStmt)).options, none),
+                NodeTag::T_AlterUserMappingStmt => ((the!(AlterUserMappingStmt)).options, none),
+                NodeTag::T_CreateForeignServerStmt => ((the!(CreateForeignServerStmt)).options, none),
+                NodeTag::T_AlterForeignServerStmt => ((the!(AlterForeignServerStmt)).options, none),
+                NodeTag::T_CreateFdwStmt => ((the!(CreateFdwStmt)).options, none),
+                NodeTag::T_AlterFdwStmt => ((the!(AlterFdwStmt)).options, none),
                 NodeTag::T_CreateSubscriptionStmt => {
-                    let create = &*node.cast::<pg_sys::CreateSubscriptionStmt>();
-                    (create.options, Some(create.conninfo))
+                    ((the!(CreateSubscriptionStmt)).options, (the!(CreateSubscriptionStmt)).conninfo)
                 }
                 NodeTag::T_AlterSubscriptionStmt => {
-                    let alter = &*node.cast::<pg_sys::AlterSubscriptionStmt>();
-                    (alter.options, Some(alter.conninfo))
+                    ((the!(AlterSubscriptionStmt)).options, (the!(AlterSubscriptionStmt)).conninfo)
                 }
                 _ => return Vec::new(),
             };
             let is_secret = |option: &&pg_sys::DefElem| {
-                let name = bytes(option.defname).to_ascii_lowercase();
+                if option.defname.is_null() {
+                    return false;
+                }
+                let name = CStr::from_ptr(option.defname).to_bytes().to_ascii_lowercase();
                 ["pass", "secret", "token", "key"]
                     .iter()
                     .any(|part| memchr::memmem::find(&name, part.as_bytes()).is_some())
             };
-            let options = super::query::list::<pg_sys::DefElem>(options).filter(is_secret);
-            let values = options.filter_map(|option| option.arg.as_ref()).filter_map(string);
-            let connection = connection.filter(|text| !text.is_null());
-            values.chain(connection.map(|text| bytes(text))).collect()
+            let options = list::<pg_sys::DefElem>(options).filter(is_secret);
+            let values = options.filter_map(|option| string(option.arg.as_ref()?)).map(CStr::to_bytes);
+            let connection = (!connection.is_null()).then(|| CStr::from_ptr(connection).to_bytes());
+            values.chain(connection).map(<[u8]>::to_vec).collect()
         }
     }
-}
-
-/// # Safety
-/// NUL-terminated, or NULL.
-unsafe fn bytes(text: *const c_char) -> Vec<u8> {
-    // SAFETY: as the caller promises.
-    if text.is_null() { Vec::new() } else { unsafe { CStr::from_ptr(text) }.to_bytes().to_vec() }
-}
-
-/// The text of a String node.
-fn string(node: &Node) -> Option<Vec<u8>> {
-    // SAFETY: the tag says that the node is a String; its name of the field differs by version.
-    (node.type_ == NodeTag::T_String)
-        .then(|| unsafe { bytes(super::version::string_value(std::ptr::from_ref(node))) })
 }

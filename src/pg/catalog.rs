@@ -443,6 +443,13 @@ unsafe extern "C-unwind" fn role_changed(_argument: pg_sys::Datum, _cache: i32, 
     super::session::forget_superuser();
 }
 
+/// OID of the role `name`.
+pub fn role(name: &[u8]) -> Option<Oid> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: looks a NUL-terminated name up; missing_ok.
+    valid(unsafe { pg_sys::get_role_oid(name.as_ptr(), true) })
+}
+
 /// OID of the database `name`.
 pub fn database(name: &str) -> Option<Oid> {
     let name = CString::new(name).ok()?;

@@ -5,10 +5,9 @@
 //! It ends when its process leaves shared memory, after its transaction.
 
 use super::hooks::{handlers, quietly};
-use super::{failure, raw, session, version};
+use super::{catalog, failure, raw, session, version};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
-use std::ffi::CString;
 
 /// What a client asked for when it connected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,10 +40,9 @@ pub(super) unsafe fn authenticated(port: *const pg_sys::Port) {
     failure::watch();
     // SAFETY: as the caller promises.
     let [database, role] = unsafe { version::wished_names(port) };
-    let role_oid = CString::new(role.clone()).ok().filter(|_| session::in_transaction()).map_or(0, |name| {
-        // SAFETY: in the transaction in which the password was looked up; InvalidOid for an unknown role.
-        unsafe { pg_sys::get_role_oid(name.as_ptr(), true) }.to_u32()
-    });
+    // In the transaction in which the password was looked up.
+    let role_oid = if session::in_transaction() { catalog::role(&role) } else { None };
+    let role_oid = role_oid.map_or(0, |role| role.to_u32());
     WISH.replace(Some(Wish { database, role, role_oid }));
     // SAFETY: the callback lives as long as the library, which is never unloaded.
     unsafe { pg_sys::on_shmem_exit(Some(leaving), pg_sys::Datum::null()) }

@@ -1,7 +1,7 @@
 //! What a utility statement names, for its record; and what kind it is of as far as only the record asks.
 
 use super::catalog;
-use super::query::list;
+use super::query::{list, string};
 use super::utility::{Utility, relid, relids};
 use pgrx::pg_sys::{self, Node, NodeTag, Oid};
 use std::ffi::CStr;
@@ -126,8 +126,8 @@ impl Utility<'_> {
                                 list::<Node>(std::ptr::from_ref(name).cast_mut()).collect();
                             let (_, table) = parts.split_last()?;
                             let (table, schema) = table.split_last()?;
-                            let schema = schema.last().map(|schema| name_of(schema));
-                            catalog::visible_relation(schema, name_of(table))
+                            let schema = schema.last().and_then(|schema| string(schema));
+                            catalog::visible_relation(schema, string(table)?)
                         })
                         .collect()
                 }
@@ -142,17 +142,10 @@ impl Utility<'_> {
             // SAFETY: the tag says which struct the node is; the list holds Strings.
             NodeTag::T_CopyStmt => unsafe {
                 list::<Node>((*self.node().cast::<pg_sys::CopyStmt>()).attlist)
-                    .map(|column| name_of(column).to_bytes())
+                    .filter_map(|column| string(column).map(CStr::to_bytes))
                     .collect()
             },
             _ => Vec::new(),
         }
     }
-}
-
-/// # Safety
-/// A String node, which outlives the name.
-unsafe fn name_of(node: &Node) -> &CStr {
-    // SAFETY: as the caller promises.
-    unsafe { CStr::from_ptr(super::version::string_value(std::ptr::from_ref(node))) }
 }

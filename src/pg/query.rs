@@ -19,6 +19,13 @@ pub(super) fn list<'a, T: 'a>(list: *mut List) -> impl Iterator<Item = &'a T> {
     elements.iter().map(|cell| unsafe { &*cell.ptr_value.cast::<T>() })
 }
 
+/// The characters of a String node; `None` if it is another one.
+pub(super) fn string(node: &Node) -> Option<&CStr> {
+    // SAFETY: the tag says that the node is a String, whose characters live as long as it does.
+    (node.type_ == NodeTag::T_String)
+        .then(|| unsafe { CStr::from_ptr(version::string_value(std::ptr::from_ref(node))) })
+}
+
 /// A relation as the executor will check it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RawRelation {

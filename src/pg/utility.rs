@@ -254,12 +254,8 @@ impl<'a> Utility<'a> {
                 NodeTag::T_DropStmt => {
                     let drop = &*node.cast::<pg_sys::DropStmt>();
                     match drop.removeType {
-                        pg_sys::ObjectType::OBJECT_EXTENSION => Kind::DropExtension(
-                            super::query::list::<Node>(drop.objects).filter_map(string).collect(),
-                        ),
-                        pg_sys::ObjectType::OBJECT_SCHEMA => Kind::DropSchema(
-                            super::query::list::<Node>(drop.objects).filter_map(string).collect(),
-                        ),
+                        pg_sys::ObjectType::OBJECT_EXTENSION => Kind::DropExtension(strings(drop.objects)),
+                        pg_sys::ObjectType::OBJECT_SCHEMA => Kind::DropSchema(strings(drop.objects)),
                         pg_sys::ObjectType::OBJECT_TABLE
                         | pg_sys::ObjectType::OBJECT_VIEW
                         | pg_sys::ObjectType::OBJECT_INDEX
@@ -295,9 +291,9 @@ impl<'a> Utility<'a> {
                     let create = &*node.cast::<pg_sys::CreatedbStmt>();
                     let template = super::query::list::<pg_sys::DefElem>(create.options)
                         .find(|option| text(option.defname) == "template")
-                        .and_then(|option| option.arg.as_ref())
-                        .and_then(string);
-                    Kind::Database { name: template.unwrap_or_else(|| "template1".into()), drops: false }
+                        .and_then(|option| super::query::string(option.arg.as_ref()?))
+                        .map_or_else(|| "template1".into(), |name| name.to_string_lossy().into_owned());
+                    Kind::Database { name: template, drops: false }
                 }
                 NodeTag::T_RenameStmt => {
                     let rename = &*node.cast::<pg_sys::RenameStmt>();
@@ -336,11 +332,10 @@ unsafe fn text(name: *const c_char) -> String {
     unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
 }
 
-/// The text of a String node.
-fn string(node: &Node) -> Option<String> {
-    // SAFETY: the tag says that the node is a String; its name of the field differs by version.
-    (node.type_ == NodeTag::T_String)
-        .then(|| unsafe { text(super::version::string_value(std::ptr::from_ref(node))) })
+/// The texts of a list of String nodes.
+fn strings(nodes: *mut pg_sys::List) -> Vec<String> {
+    let strings = super::query::list::<Node>(nodes).filter_map(super::query::string);
+    strings.map(|text| text.to_string_lossy().into_owned()).collect()
 }
 
 /// The relation of this name, if there is one. It judges nothing, neither rights nor whether the name makes
@@ -349,34 +344,19 @@ fn string(node: &Node) -> Option<String> {
 /// # Safety
 /// NULL or a RangeVar.
 pub(super) unsafe fn relid(name: *mut pg_sys::RangeVar) -> Option<Oid> {
-    // SAFETY: as the caller promises; the look-ups take no lock, and give InvalidOid for what is not there.
-    let oid = unsafe {
+    // SAFETY: as the caller promises.
+    unsafe {
         let name = name.as_ref()?;
         let here = || text(pg_sys::get_database_name(pg_sys::MyDatabaseId));
         if !name.catalogname.is_null() && text(name.catalogname) != here() {
             return None;
         }
         let temporary = name.relpersistence == pg_sys::RELPERSISTENCE_TEMP as c_char;
-        if !name.schemaname.is_null() {
-            in_schema(name.schemaname, name.relname)
-        } else if temporary {
-            in_schema(c"pg_temp".as_ptr(), name.relname)
-        } else {
-            pg_sys::RelnameGetRelid(name.relname)
-        }
-    };
-    (oid != pg_sys::InvalidOid).then_some(oid)
-}
-
-/// # Safety
-/// Both NUL-terminated.
-unsafe fn in_schema(schema: *const c_char, name: *const c_char) -> Oid {
-    // SAFETY: as the caller promises.
-    unsafe {
-        match pg_sys::LookupNamespaceNoError(schema) {
-            pg_sys::InvalidOid => pg_sys::InvalidOid,
-            schema => pg_sys::get_relname_relid(name, schema),
-        }
+        let schema = match name.schemaname.is_null() {
+            true => temporary.then_some(c"pg_temp"),
+            false => Some(CStr::from_ptr(name.schemaname)),
+        };
+        super::catalog::visible_relation(schema, CStr::from_ptr(name.relname))
     }
 }
 

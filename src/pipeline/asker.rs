@@ -113,6 +113,7 @@ impl Asker {
         &self,
         relevant: bool,
         class: Class,
+        origin: impl FnOnce() -> Origin,
         text: impl Fn() -> &'a [u8],
         uses: impl Fn() -> Vec<RelationUse>,
     ) -> bool {
@@ -122,15 +123,20 @@ impl Asker {
         if relevant || self.is_accountable() {
             return true;
         }
-        if !settings::trigger_statements() && capture::origin() == Origin::Trigger {
+        let (is_recorded, is_chosen) = (self.is_recorded(), choice::is_made());
+        // The application's statements, which come here by the thousands, are asked nothing else.
+        if !is_recorded && !is_chosen {
             return false;
         }
-        if !choice::is_made() {
-            return self.is_recorded();
+        if !settings::trigger_statements() && origin() == Origin::Trigger {
+            return false;
+        }
+        if !is_chosen {
+            return is_recorded;
         }
         let statement = choice::Statement { class, text: text(), sent: capture::depth() == 0 };
         let relations = || uses().iter().map(|used| used.relid).collect();
-        self.is_recorded() && !choice::leaves_out(&statement, relations) || choice::takes_in(uses)
+        is_recorded && !choice::leaves_out(&statement, relations) || choice::takes_in(uses)
     }
 
     /// Whether statements are recorded whatever they touch.

@@ -123,7 +123,7 @@ fn planning(query: &Analysed<'_>) -> Result<bool, ErrorReport> {
     asker::arrive().map_err(report)?;
     let (asker, ended) = Asker::find().map_err(report)?;
     let class = build::query_class(query.writes());
-    let recorded = asker.leaves_record(false, class, || query.text(), || query.relations());
+    let recorded = asker.leaves_record(false, class, capture::origin, || query.text(), || query.relations());
     let Some(role) = asker.lacks_person() else { return Ok(recorded) };
     if query.only_calls(&known.identifying, &known.readable) {
         return Ok(recorded);
@@ -224,7 +224,7 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
     {
         return Err(refuse(&asker, error, &text(), bare));
     }
-    if !asker.leaves_record(relevant, class, own_text, uses) {
+    if !asker.leaves_record(relevant, class, || origin, own_text, uses) {
         capture::passed();
         return Ok(());
     }

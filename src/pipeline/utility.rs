@@ -144,7 +144,7 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind, known: &Surroundings) -> Re
         return Err(refuse(&asker, error, &text(), bare));
     }
     let class = build::utility_class(utility, kind);
-    if !asker.leaves_record(relevant, class, || utility.text(), || choice::uses_of(kind)) {
+    if !asker.leaves_record(relevant, class, || origin, || utility.text(), || choice::uses_of(kind)) {
         return Ok(0);
     }
     let text = text();

@@ -35,7 +35,8 @@ unsafe extern "C-unwind" fn trampoline(data: *mut ErrorData) {
             explain(handlers, &mut *data);
             clean(handlers, &mut *data);
         });
-        // A statement that fails in the parser shows in pg_stat_activity until the next one.
+        // Before the statement is analysed (log_statement) its text still stands in pg_stat_activity, and writing a
+        // message takes its time.
         quietly(|| conceal::from_activity(handlers.secrets));
     }
     // SAFETY: passes on what elog.c gave us; NEXT is written once, before any backend exists.
