@@ -33,6 +33,9 @@ CREATE TABLE audit.ledger (
     grants          bigint[],
     rows            bigint,
     duration        bigint,
+    bytes           bigint,
+    transaction     bigint,
+    committed       boolean,
     outcome         text        NOT NULL,
     sqlstate        text,
     object          text,
@@ -74,6 +77,9 @@ COMMENT ON COLUMN audit.ledger.parameters IS 'Values of its parameters';
 COMMENT ON COLUMN audit.ledger.grants IS 'Grants that it relied on';
 COMMENT ON COLUMN audit.ledger.rows IS 'Rows returned or changed';
 COMMENT ON COLUMN audit.ledger.duration IS 'Microseconds from beginning to end; NULL if the end was not seen';
+COMMENT ON COLUMN audit.ledger.bytes IS 'Bytes sent to the client while it ran; NULL for none';
+COMMENT ON COLUMN audit.ledger.transaction IS 'Number of the transaction, as pg_current_xact_id() has it, if that had changed something by then';
+COMMENT ON COLUMN audit.ledger.committed IS 'Whether the transaction was committed, on the row of the statement that ended it';
 COMMENT ON COLUMN audit.ledger.outcome IS 'ok, error, denied, cancelled or interrupted';
 COMMENT ON COLUMN audit.ledger.sqlstate IS 'SQLSTATE of the error';
 COMMENT ON COLUMN audit.ledger.object IS 'What an event that is no statement was done to';
@@ -162,12 +168,29 @@ $$;
 REVOKE ALL ON FUNCTION audit.field_policies(text[], text[]) FROM PUBLIC;
 COMMENT ON FUNCTION audit.field_policies(text[], text[]) IS 'Protected columns of a statement as one object, such as {"iban": "masked"}';
 
+CREATE VIEW audit.transactions AS
+SELECT seq, session, CASE WHEN event = 'transaction' THEN object::bigint ELSE transaction END AS transaction,
+       CASE WHEN event = 'transaction' THEN (detail::jsonb -> 'committed')::boolean ELSE committed END AS committed,
+       at, issuer, user_id, user_email, session_role
+FROM audit.ledger
+WHERE committed IS NOT NULL OR event = 'transaction';
+REVOKE ALL ON audit.transactions FROM PUBLIC;
+COMMENT ON VIEW audit.transactions IS 'How transactions ended that changed something: one row each, as of the statement or event that ended it';
+COMMENT ON COLUMN audit.transactions.transaction IS 'Its number, as pg_current_xact_id() has it';
+COMMENT ON COLUMN audit.transactions.committed IS 'Whether it committed, or was rolled back';
+
 CREATE VIEW audit.statements AS
 SELECT seq, at, issuer, user_id, user_email, token_id, session, statement AS number, parent, depth, pid,
        session_role, role, client_addr, application, class, command, origin, objects, object_types, changes,
        columns_read, columns_written, audit.field_policies(masked, revealed) AS fields, query AS statement,
-       parameters, grants, rows, duration * interval '1 microsecond' AS duration, outcome, sqlstate
-FROM audit.ledger
+       parameters, grants, rows, duration * interval '1 microsecond' AS duration, bytes, transaction,
+       CASE WHEN EXISTS (SELECT FROM audit.transactions AS t
+                         WHERE t.session = l.session AND t.transaction = l.transaction AND t.committed) THEN true
+            WHEN EXISTS (SELECT FROM audit.transactions AS t
+                         WHERE t.session = l.session AND t.transaction = l.transaction AND NOT t.committed) THEN false
+       END AS committed,
+       outcome, sqlstate
+FROM audit.ledger AS l
 WHERE event = 'statement';
 REVOKE ALL ON audit.statements FROM PUBLIC;
 COMMENT ON VIEW audit.statements IS 'Every recorded statement: who, when, what, on which objects and fields, with which outcome';
@@ -176,6 +199,9 @@ COMMENT ON COLUMN audit.statements.object_types IS 'Type of each of the objects'
 COMMENT ON COLUMN audit.statements.changes IS 'What became of each of the objects; NULL for one that was used';
 COMMENT ON COLUMN audit.statements.fields IS 'Protected columns, masked or revealed';
 COMMENT ON COLUMN audit.statements.statement IS 'Text of the statement, without secrets';
+COMMENT ON COLUMN audit.statements.bytes IS 'Bytes sent to the client while it ran';
+COMMENT ON COLUMN audit.statements.transaction IS 'Number of its transaction, if that had changed something by then';
+COMMENT ON COLUMN audit.statements.committed IS 'Whether that transaction committed; NULL while it goes on, and if the server died in it';
 COMMENT ON COLUMN audit.statements.number IS 'Number of the statement in its session';
 
 CREATE VIEW audit.objects AS

@@ -50,7 +50,7 @@ GRANT EXECUTE ON FUNCTION custodian.list_sessions(), custodian.status()
     TO custodian_admin, custodian_auditor;
 
 -- Auditors: the trail, and its proof.
-GRANT SELECT ON audit.ledger, audit.chain, audit.statements, audit.objects, audit.events, audit.denials, audit.access_log
+GRANT SELECT ON audit.ledger, audit.chain, audit.transactions, audit.statements, audit.objects, audit.events, audit.denials, audit.access_log
     TO custodian_auditor;
 GRANT EXECUTE ON FUNCTION
     audit.field_policies(text[], text[]),

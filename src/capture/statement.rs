@@ -3,9 +3,10 @@
 use super::{failure, objects};
 use crate::event::{Object, Origin, Outcome, Shape, object};
 use crate::pg::hooks::object_access::{Access, ObjectAccess};
+use crate::pg::hooks::{Depth, Ticket};
 use crate::pg::query::Place;
-use crate::pg::{hooks::Depth, session, shared};
-use crate::trail::{self, Beginning, TrailError};
+use crate::pg::{sent, session, shared};
+use crate::trail::{self, Beginning, Ending, TrailError};
 use std::cell::RefCell;
 
 /// A recorded statement between its beginning and its end.
@@ -14,9 +15,34 @@ struct Open {
     number: u32,
     subtransaction: u32,
     rows: u64,
+    /// Bytes sent to the client by its runs, and before the one that goes on.
+    bytes: u64,
+    sent_before: u64,
     /// Whether it runs right now, so that some of its rows are not counted yet.
     runs: bool,
     opened: Opened,
+}
+
+impl Open {
+    /// It runs no more, for good or until its next FETCH.
+    fn stop(&mut self, processed: u64) {
+        self.rows += processed;
+        // ExecutorFinish comes after a run, and sends nothing.
+        if std::mem::take(&mut self.runs) {
+            self.bytes += sent::bytes() - self.sent_before;
+        }
+    }
+
+    fn ending(&self, outcome: Outcome, sqlstate: [u8; 5]) -> Ending {
+        Ending {
+            number: self.number,
+            rows: self.rows,
+            bytes: self.bytes,
+            outcome,
+            sqlstate,
+            ..Ending::default()
+        }
+    }
 }
 
 /// Under what an execution began.
@@ -114,7 +140,9 @@ pub fn start(
     let subtransaction = session::subtransaction();
     let opened = Opened { person, generation: shared::generation(), has_run: false };
     FLIGHT.with_borrow_mut(|flight| {
-        flight.open.push(Open { key, number, subtransaction, rows: 0, runs: false, opened });
+        let open =
+            Open { key, number, subtransaction, rows: 0, bytes: 0, sent_before: 0, runs: false, opened };
+        flight.open.push(open);
         flight.current = number;
     });
     Ok(())
@@ -127,7 +155,8 @@ pub fn stopped(
     shape: impl FnOnce() -> Shape,
 ) -> Result<(), TrailError> {
     let number = begin(facts, shape)?;
-    trail::end(number, 0, Outcome::of_sqlstate(sqlstate), sqlstate, &[]);
+    let outcome = Outcome::of_sqlstate(sqlstate);
+    trail::end(Ending { number, outcome, sqlstate, ..Ending::default() });
     Ok(())
 }
 
@@ -151,6 +180,7 @@ pub fn running(key: usize) -> Depth {
     enter(key, |open| {
         open.opened.has_run = true;
         open.runs = true;
+        open.sent_before = sent::bytes();
     })
 }
 
@@ -177,8 +207,7 @@ pub fn ran(key: usize, depth: Depth, processed: u64) {
     FLIGHT.with_borrow_mut(|flight| {
         flight.back_to(depth);
         if let Some(open) = flight.open.iter_mut().rfind(|open| open.key == key) {
-            open.rows += processed;
-            open.runs = false;
+            open.stop(processed);
         }
     });
 }
@@ -186,18 +215,19 @@ pub fn ran(key: usize, depth: Depth, processed: u64) {
 /// The execution ended.
 pub fn ended(key: usize) {
     if let Some(open) = take(key) {
-        end(open.number, open.rows, Outcome::Ok, *b"00000", Vec::new());
+        end(open.ending(Outcome::Ok, *b"00000"), Vec::new());
     }
 }
 
 /// The execution ended with an ERROR.
 pub fn failed(key: usize, depth: Depth, processed: u64, sqlstate: [u8; 5]) {
     FLIGHT.with_borrow_mut(|flight| flight.back_to(depth));
-    if let Some(open) = take(key) {
+    if let Some(mut open) = take(key) {
         if depth == 0 {
             failure::recorded();
         }
-        end(open.number, open.rows + processed, Outcome::of_sqlstate(sqlstate), sqlstate, Vec::new());
+        open.stop(processed);
+        end(open.ending(Outcome::of_sqlstate(sqlstate), sqlstate), Vec::new());
     }
 }
 
@@ -223,29 +253,30 @@ pub fn utility_running(number: u32, nature: Nature, place: Place) -> Depth {
 }
 
 /// The utility statement ended; `named` are objects that it named and did something to that nobody tells.
-pub fn utility_ended(
-    number: u32,
-    depth: Depth,
-    rows: u64,
-    outcome: Outcome,
-    sqlstate: [u8; 5],
-    named: Vec<Object>,
-) {
-    FLIGHT.with_borrow_mut(|flight| flight.back_to(depth));
-    if number != 0 {
-        if depth == 0 && outcome != Outcome::Ok {
+pub fn utility_ended(ticket: Ticket, rows: u64, outcome: Outcome, sqlstate: [u8; 5], named: Vec<Object>) {
+    FLIGHT.with_borrow_mut(|flight| flight.back_to(ticket.depth));
+    if ticket.statement != 0 {
+        if ticket.depth == 0 && outcome != Outcome::Ok {
             failure::recorded();
         }
-        end(number, rows, outcome, sqlstate, named);
+        let bytes = sent::bytes() - ticket.sent;
+        let closes = ticket.closes;
+        end(
+            Ending { number: ticket.statement, rows, bytes, outcome, sqlstate, closes, ..Ending::default() },
+            named,
+        );
     }
 }
 
 /// Records the end of a statement, and what became of objects.
-fn end(number: u32, rows: u64, outcome: Outcome, sqlstate: [u8; 5], mut named: Vec<Object>) {
+fn end(mut ending: Ending, named: Vec<Object>) {
+    ending.objects = named;
     if objects::any() {
-        object::merge(&mut named, objects::take(number, outcome == Outcome::Ok));
+        object::merge(&mut ending.objects, objects::take(ending.number, ending.outcome == Outcome::Ok));
     }
-    trail::end(number, rows, outcome, sqlstate, &named);
+    // Nothing encloses it, and nothing goes on after it: the transaction ends with it.
+    ending.closes |= depth() == 0 && !session::in_transaction_block();
+    trail::end(ending);
 }
 
 /// Notes what is done to an object: by the utility statement that runs, or the statement that does it without one.
@@ -304,7 +335,7 @@ pub fn transaction_ended() {
         false => std::mem::take(&mut flight.open),
     });
     for open in open {
-        close(&open, open.rows, Outcome::Ok, *b"00000");
+        close(open, Outcome::Ok, *b"00000");
     }
     // A CALL that ended its transaction goes on.
     let idle = FLIGHT.with_borrow_mut(|flight| {
@@ -323,17 +354,22 @@ pub fn transaction_ended() {
 /// out: what runs has not told its rows yet. `processed` knows those of an execution that runs, `copied`
 /// is what a COPY that runs has sent.
 pub fn session_ended(reason: [u8; 5], processed: impl Fn(usize) -> u64, copied: u64) {
-    let flight = FLIGHT.with_borrow_mut(std::mem::take);
-    for open in &flight.open {
-        let now = if open.runs { processed(open.key) } else { 0 };
-        close(open, open.rows + now, Outcome::Interrupted, reason);
+    let mut flight = FLIGHT.with_borrow_mut(std::mem::take);
+    for open in flight.open.iter_mut().filter(|open| open.runs) {
+        open.stop(processed(open.key));
     }
     // Utility statements are among those that run only. If one copies, it is the innermost.
     let is_utility = |number: &u32| *number != 0 && !flight.open.iter().any(|open| open.number == *number);
-    let running = flight.running.iter().map(|running| running.number).filter(is_utility);
-    for (place, number) in running.rev().enumerate() {
+    let running: Vec<u32> =
+        flight.running.iter().rev().map(|running| running.number).filter(is_utility).collect();
+    for open in flight.open {
+        close(open, Outcome::Interrupted, reason);
+    }
+    for (place, number) in running.into_iter().enumerate() {
         let rows = if place == 0 { copied } else { 0 };
-        trail::end(number, rows, Outcome::Interrupted, reason, &touched_by(number));
+        let objects = touched_by(number);
+        let outcome = Outcome::Interrupted;
+        trail::end(Ending { number, rows, outcome, sqlstate: reason, objects, ..Ending::default() });
     }
 }
 
@@ -343,13 +379,14 @@ pub fn subtransaction_aborted(subtransaction: u32) {
         flight.open.extract_if(.., |open| open.subtransaction >= subtransaction).collect()
     });
     for open in closed {
-        close(&open, open.rows, Outcome::Ok, *b"00000");
+        close(open, Outcome::Ok, *b"00000");
     }
 }
 
 /// Records the end of a statement where no catalog can be read.
-fn close(open: &Open, rows: u64, outcome: Outcome, sqlstate: [u8; 5]) {
-    trail::end(open.number, rows, outcome, sqlstate, &touched_by(open.number));
+fn close(open: Open, outcome: Outcome, sqlstate: [u8; 5]) {
+    let objects = touched_by(open.number);
+    trail::end(Ending { objects, ..open.ending(outcome, sqlstate) });
 }
 
 /// What became of objects by a statement that did not end by itself.

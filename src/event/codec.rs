@@ -15,6 +15,8 @@ const BEGIN: u8 = 3;
 const END: u8 = 4;
 const NOTE: u8 = 5;
 const OBJECTS: u8 = 6;
+/// Whether a transaction committed: 0, 1, or this.
+const UNKNOWN: u8 = 2;
 const ABSENT: u32 = u32::MAX;
 
 /// The payload does not say what an event says.
@@ -141,6 +143,9 @@ pub fn put_end(out: &mut Vec<u8>, end: &End) {
     put_u32(out, end.statement);
     put_u64(out, end.at as u64);
     put_u64(out, end.rows);
+    put_u64(out, end.bytes);
+    put_u64(out, end.transaction);
+    out.push(end.committed.map_or(UNKNOWN, u8::from));
     out.push(end.outcome as u8);
     out.extend_from_slice(&end.sqlstate);
 }
@@ -208,6 +213,14 @@ impl<'a> Input<'a> {
                 statement: self.u32()?,
                 at: self.i64()?,
                 rows: self.u64()?,
+                bytes: self.u64()?,
+                transaction: self.u64()?,
+                committed: match self.u8()? {
+                    0 => Some(false),
+                    1 => Some(true),
+                    UNKNOWN => None,
+                    _ => return None,
+                },
                 outcome: Outcome::from_u8(self.u8()?)?,
                 sqlstate: self.array()?,
             }),
@@ -398,8 +411,17 @@ mod tests {
             grants: vec![42, -1],
             parameters: vec![Some(b"4711".to_vec()), None, Some(vec![])],
         };
-        let end =
-            End { session: 7, statement: 12, at: -1, rows: 3, outcome: Outcome::Error, sqlstate: *b"22012" };
+        let end = End {
+            session: 7,
+            statement: 12,
+            at: -1,
+            rows: 3,
+            bytes: 99,
+            transaction: 1 << 40,
+            committed: Some(true),
+            outcome: Outcome::Error,
+            sqlstate: *b"22012",
+        };
         let note = Note {
             event: "identity",
             outcome: Outcome::Denied,

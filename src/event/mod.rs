@@ -15,9 +15,10 @@ pub use object::{Change, Object, Origin};
 pub type Text = Vec<u8>;
 
 /// How a statement or an attempt ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum Outcome {
+    #[default]
     Ok = 0,
     /// It failed; the SQLSTATE says how.
     Error = 1,
@@ -180,6 +181,12 @@ pub struct End {
     pub statement: u32,
     pub at: i64,
     pub rows: u64,
+    /// Bytes sent to the client meanwhile.
+    pub bytes: u64,
+    /// Number of the transaction, once it has changed something, else 0.
+    pub transaction: u64,
+    /// Whether it committed, if that was known when the end was recorded.
+    pub committed: Option<bool>,
     pub outcome: Outcome,
     /// `00000` if it went well.
     pub sqlstate: [u8; 5],

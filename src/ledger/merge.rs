@@ -116,7 +116,7 @@ impl Merger {
         dead.sort_by_key(|open| open.begun);
         for open in dead {
             if at >= self.stored {
-                let row = row_of(open, 0, None, Outcome::Interrupted, Some(*b"57P02"));
+                let row = row_of(open, None, Outcome::Interrupted, Some(*b"57P02"));
                 self.rows.push(row);
             }
         }
@@ -191,9 +191,8 @@ impl Merger {
         // An end without a beginning is another database's, or was stored before.
         let Some(open) = self.open.remove(&(end.session, end.statement)) else { return };
         if at >= self.stored {
-            let duration = Some(end.at - open.begin.at);
             let sqlstate = (end.sqlstate != *b"00000").then_some(end.sqlstate);
-            self.rows.push(row_of(open, end.rows, duration, end.outcome, sqlstate));
+            self.rows.push(row_of(open, Some(*end), end.outcome, sqlstate));
         }
     }
 
@@ -219,7 +218,7 @@ impl Merger {
     }
 }
 
-fn row_of(open: Open, rows: u64, duration: Option<i64>, outcome: Outcome, sqlstate: Option<[u8; 5]>) -> Row {
+fn row_of(open: Open, end: Option<End>, outcome: Outcome, sqlstate: Option<[u8; 5]>) -> Row {
     Row {
         at: open.begin.at,
         event: Cow::Borrowed(b"statement"),
@@ -233,8 +232,7 @@ fn row_of(open: Open, rows: u64, duration: Option<i64>, outcome: Outcome, sqlsta
             text: open.begin.text,
             parameters: open.begin.parameters,
             grants: open.begin.grants,
-            rows,
-            duration,
+            end,
         }),
         outcome,
         sqlstate,
@@ -282,8 +280,7 @@ mod tests {
         }
 
         fn end(&mut self, at: Position, session: u64, statement: u32) {
-            let end =
-                End { session, statement, at: at as i64, rows: 1, outcome: Outcome::Ok, sqlstate: *b"00000" };
+            let end = End { at: at as i64, ..ending(session, statement) };
             self.put(at, |out| codec::put_end(out, &end));
         }
 
@@ -294,6 +291,20 @@ mod tests {
                 merger.frame(*at, at + 1, payload);
             }
             texts(merger)
+        }
+    }
+
+    fn ending(session: u64, statement: u32) -> End {
+        End {
+            session,
+            statement,
+            at: 0,
+            rows: 1,
+            bytes: 0,
+            transaction: 0,
+            committed: None,
+            outcome: Outcome::Ok,
+            sqlstate: *b"00000",
         }
     }
 
@@ -376,9 +387,7 @@ mod tests {
         let dropped = Object { kind: b"table".to_vec(), name: b"public.t".to_vec(), change: Change::Dropped };
         tape.put(120, |out| {
             codec::put_objects(out, 1, 1, std::slice::from_ref(&dropped));
-            let end =
-                End { session: 1, statement: 1, at: 0, rows: 0, outcome: Outcome::Ok, sqlstate: *b"00000" };
-            codec::put_end(out, &end);
+            codec::put_end(out, &ending(1, 1));
         });
         tape.end(130, 1, 2);
         let mut merger = Merger::new(DATABASE, 0, 0);

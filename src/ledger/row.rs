@@ -2,14 +2,14 @@
 //!
 //! The canonical bytes are what the chain hashes. They are defined over the table's columns in
 //! their order, the hash excepted, by type alone; see `docs/ledger-format.md`. The encoding is
-//! version 2 and frozen: a new one gets a new number, and old rows keep theirs.
+//! version 3 and frozen: a new one gets a new number, and old rows keep theirs.
 
-use crate::event::{Context, Object, Outcome, Shape, Text, session_name};
+use crate::event::{Context, End, Object, Outcome, Shape, Text, session_name};
 use std::borrow::Cow;
 use std::rc::Rc;
 
 /// First byte of every row's canonical bytes.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 const NULL: u8 = 0;
 const INTEGER: u8 = 1;
@@ -145,9 +145,25 @@ pub struct Statement {
     pub text: Text,
     pub parameters: Vec<Option<Text>>,
     pub grants: Vec<i64>,
-    pub rows: u64,
-    /// Microseconds; absent if the end was not seen.
-    pub duration: Option<i64>,
+    /// Absent if it was not seen.
+    pub end: Option<End>,
+}
+
+impl Statement {
+    /// The columns `rows` to `committed` of a statement that began at this time.
+    pub fn figures(&self, began: i64) -> [Option<i64>; 5] {
+        let unless_none = |number: u64| (number != 0).then_some(number as i64);
+        match &self.end {
+            Some(end) => [
+                Some(end.rows as i64),
+                Some(end.at - began),
+                unless_none(end.bytes),
+                unless_none(end.transaction),
+                end.committed.map(i64::from),
+            ],
+            None => [None; 5],
+        }
+    }
 }
 
 /// One row, but for its number and hash.
@@ -199,15 +215,16 @@ impl Row {
                 } else {
                     put_integers(out, &statement.grants)
                 }
-                put_integer(out, statement.rows as i64);
-                match statement.duration {
-                    Some(duration) => put_integer(out, duration),
-                    None => put_null(out),
+                for figure in statement.figures(self.at) {
+                    match figure {
+                        Some(figure) => put_integer(out, figure),
+                        None => put_null(out),
+                    }
                 }
             }
             None => {
                 out.extend_from_slice(&NO_SHAPE);
-                out.extend_from_slice(&[NULL; 4]);
+                out.extend_from_slice(&[NULL; 7]);
             }
         }
         put_text(out, self.outcome.as_str().as_bytes());

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 /// Columns of audit.ledger; `sql/schema/50_ledger.sql` has them in this order.
-pub const COLUMNS: usize = 36;
+pub const COLUMNS: usize = 39;
 
 /// The tables of this database.
 #[derive(Debug, Clone, Copy)]
@@ -225,17 +225,18 @@ pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) ->
             if !statement.grants.is_empty() {
                 grants = Some(heap::bigint_array(&statement.grants));
             }
-            values[29] = Value::Integer(statement.rows as i64);
-            values[30] = statement.duration.map_or(Value::Null, Value::Integer);
+            for (value, figure) in values[29..34].iter_mut().zip(statement.figures(row.at)) {
+                *value = figure.map_or(Value::Null, Value::Integer);
+            }
         }
         values[26] = maybe(&text);
         values[27] = optional(&parameters);
         values[28] = optional(&grants);
-        values[31] = at(&outcome);
-        values[32] = maybe(&sqlstate);
-        values[33] = maybe(&object);
-        values[34] = maybe(&detail);
-        values[35] = at(&hash);
+        values[34] = at(&outcome);
+        values[35] = maybe(&sqlstate);
+        values[36] = maybe(&object);
+        values[37] = maybe(&detail);
+        values[38] = at(&hash);
         emit(&values);
     })?;
     Ok(head)

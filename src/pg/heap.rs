@@ -10,7 +10,7 @@ use pgrx::pg_sys::{self, Datum, Oid};
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
     Null,
-    /// smallint, integer, bigint, timestamptz
+    /// boolean, smallint, integer, bigint, timestamptz
     Integer(i64),
     /// The whole variable-length datum, as [`varlena`], [`text_array`] and [`bigint_array`] make it.
     Varlena(&'a [u8]),
@@ -266,6 +266,7 @@ unsafe fn read<'a>(datum: Datum, kind: Oid) -> Read<'a> {
     // SAFETY: as the caller promises.
     unsafe {
         match kind {
+            pg_sys::BOOLOID => Read::Integer(i64::from(datum.value() as u8)),
             pg_sys::INT2OID => Read::Integer(i64::from(datum.value() as i16)),
             pg_sys::INT4OID => Read::Integer(i64::from(datum.value() as i32)),
             pg_sys::INT8OID | pg_sys::TIMESTAMPTZOID => Read::Integer(datum.value() as i64),

@@ -20,6 +20,7 @@ pub mod parameters;
 pub mod query;
 pub mod raw;
 pub mod scope;
+pub mod sent;
 pub mod session;
 pub mod sessions;
 pub mod shared;

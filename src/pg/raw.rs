@@ -11,7 +11,7 @@
 
 use super::version::Walker;
 use pgrx::pg_sys::{
-    BackendState, Datum, FunctionCallInfo, Latch, Node, Oid, ParamListInfo, PlannedStmt,
+    BackendState, Datum, FullTransactionId, FunctionCallInfo, Latch, Node, Oid, ParamListInfo, PlannedStmt,
     ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment, ScanDirection,
     SubTransactionId, TimestampTz,
 };
@@ -30,6 +30,8 @@ unsafe extern "C" {
     pub safe fn GetCurrentStatementStartTimestamp() -> TimestampTz;
     pub safe fn GetCurrentSubTransactionId() -> SubTransactionId;
     pub safe fn IsTransactionState() -> bool;
+    pub safe fn IsTransactionBlock() -> bool;
+    pub safe fn GetTopFullTransactionIdIfAny() -> FullTransactionId;
     // snapmgr.c
     pub safe fn ActiveSnapshotSet() -> bool;
     // latch.c

@@ -179,6 +179,16 @@ pub fn in_transaction() -> bool {
     raw::IsTransactionState() && !super::scope::is_blind()
 }
 
+/// Whether the transaction goes on after this statement: BEGIN has begun it, or more follows in the string.
+pub fn in_transaction_block() -> bool {
+    raw::IsTransactionBlock()
+}
+
+/// Number of the transaction; 0 until it changes something.
+pub fn transaction_number() -> u64 {
+    raw::GetTopFullTransactionIdIfAny().value
+}
+
 /// Whether this is a statement that the server makes to check a foreign key.
 pub fn in_referential_check() -> bool {
     raw::InNoForceRLSOperation()

@@ -24,6 +24,8 @@ pub fn wake_launcher_at_end() {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     Committed,
+    /// By PREPARE TRANSACTION: whether it commits is decided later.
+    Prepared,
     Aborted,
 }
 
@@ -45,7 +47,8 @@ unsafe extern "C-unwind" fn transaction(event: XactEvent::Type, _argument: *mut 
         XactEvent::XACT_EVENT_PRE_COMMIT => {
             return super::hooks::quietly(super::connection::transaction_commits);
         }
-        XactEvent::XACT_EVENT_COMMIT | XactEvent::XACT_EVENT_PREPARE => Ending::Committed,
+        XactEvent::XACT_EVENT_COMMIT => Ending::Committed,
+        XactEvent::XACT_EVENT_PREPARE => Ending::Prepared,
         XactEvent::XACT_EVENT_ABORT => Ending::Aborted,
         _ => return,
     };
@@ -53,7 +56,7 @@ unsafe extern "C-unwind" fn transaction(event: XactEvent::Type, _argument: *mut 
         // A prepared transaction's changes show at COMMIT PREPARED; announcing twice costs nothing.
         if ANNOUNCE.replace(false) {
             super::shared::changed_here();
-            if ending == Ending::Committed {
+            if ending != Ending::Aborted {
                 super::shared::next_generation();
             }
         }

@@ -112,6 +112,16 @@ impl<'a> Utility<'a> {
         unsafe { CStr::from_ptr(pg_sys::GetCommandTagName(pg_sys::CreateCommandTag(self.node()))) }.to_bytes()
     }
 
+    /// Whether the transaction ends with it, if it goes well.
+    pub fn closes_transaction(&self) -> bool {
+        use pg_sys::TransactionStmtKind::*;
+        self.tag() == NodeTag::T_TransactionStmt && {
+            // SAFETY: the tag says which struct the node is.
+            let kind = unsafe { (*self.node().cast::<pg_sys::TransactionStmt>()).kind };
+            [TRANS_STMT_COMMIT, TRANS_STMT_ROLLBACK, TRANS_STMT_PREPARE].contains(&kind)
+        }
+    }
+
     /// Whether it is a part of another utility statement: a sub-command of CREATE SCHEMA, a sequence of a table.
     pub fn is_subcommand(&self) -> bool {
         self.context == ProcessUtilityContext::PROCESS_UTILITY_SUBCOMMAND

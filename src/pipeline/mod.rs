@@ -351,7 +351,12 @@ fn redacted(text: &[u8]) -> Option<Vec<u8>> {
 
 fn transaction_ended(ending: Ending) {
     capture::transaction_ended();
-    identity::end_of_transaction(ending == Ending::Committed);
+    trail::transaction_ended(match ending {
+        Ending::Committed => Some(true),
+        Ending::Aborted => Some(false),
+        Ending::Prepared => None,
+    });
+    identity::end_of_transaction(ending != Ending::Aborted);
 }
 
 fn session_ending(processed: fn(usize) -> u64) {

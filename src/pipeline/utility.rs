@@ -16,6 +16,7 @@ use crate::ledger::guard;
 use crate::masking;
 use crate::pg::hooks::{Depth, Ticket};
 use crate::pg::query::RelationUse;
+use crate::pg::sent;
 use crate::pg::sessions::{self, Standing};
 use crate::pg::utility::{Kind, Utility};
 use crate::pg::{catalog, shared};
@@ -108,7 +109,9 @@ pub(super) fn utility_starting(utility: &Utility<'_>) -> Result<Ticket, ErrorRep
     }
     let nature = if utility.carries() { Nature::Carrier } else { Nature::Utility };
     let names = number != 0 && utility.names_silently();
-    Ok(Ticket { statement: number, depth: capture::utility_running(number, nature, utility.place()), names })
+    let closes = utility.closes_transaction();
+    let depth = capture::utility_running(number, nature, utility.place());
+    Ok(Ticket { statement: number, depth, names, closes, sent: sent::bytes() })
 }
 
 fn judge_utility(utility: &Utility<'_>, kind: &Kind, known: &Surroundings) -> Result<u32, ErrorReport> {
@@ -252,11 +255,11 @@ fn judge_uses(asker: &gate::Asker<'_>, kind: &Kind, relids: &[Oid]) -> Result<Ve
 pub(super) fn utility_ended(utility: &Utility<'_>, ticket: Ticket, processed: u64) {
     leave(ticket.depth);
     let named = if ticket.names { build::named(utility, &utility.kind()) } else { Vec::new() };
-    capture::utility_ended(ticket.statement, ticket.depth, processed, Outcome::Ok, *b"00000", named);
+    capture::utility_ended(ticket, processed, Outcome::Ok, *b"00000", named);
 }
 
 pub(super) fn utility_failed(ticket: Ticket, processed: u64, sqlstate: [u8; 5]) {
     leave(ticket.depth);
     let outcome = Outcome::of_sqlstate(sqlstate);
-    capture::utility_ended(ticket.statement, ticket.depth, processed, outcome, sqlstate, Vec::new());
+    capture::utility_ended(ticket, processed, outcome, sqlstate, Vec::new());
 }

@@ -44,6 +44,10 @@ pub struct Ticket {
     /// Whether the statement names what can be looked up when it has gone well. Others may be gone by then:
     /// ROLLBACK frees itself.
     pub names: bool,
+    /// Whether the transaction ends with it.
+    pub closes: bool,
+    /// Bytes sent to the client before it.
+    pub sent: u64,
 }
 
 /// What the hooks call; `Err` is raised to the client.
@@ -105,6 +109,7 @@ pub fn install(handlers: Handlers) {
     }
     // A session's first statement may fail in the parser: see `transaction`.
     super::transaction::register();
+    super::sent::install();
     shmem::install();
     client_authentication::install();
     post_parse_analyze::install();

@@ -1,90 +1,15 @@
-//! The one entrance to the audit trail: events go from here into the journal, and nowhere else.
-//!
-//! Promises: when [`begin`] or [`note`] returned, the event survives everything but a power cut.
-//! A frame explains every name it uses within its segment (who acts, what the statement is), so
-//! that readers can start at any segment. What to do when the journal cannot be written is for
-//! the caller, who knows whom it serves; [`end`] never fails, it warns.
+//! What one session has explained in the journal's segments, and how it appends.
 
-use crate::error::Report;
+use super::{Beginning, Ending, TrailError, directory, journal};
 use crate::event::codec::{self, BeginHead};
 use crate::event::{Context, End, Note, Object, Outcome, PersonTag, Shape};
-use crate::journal::{Appender, JournalError, Placed, Shared, segment};
+use crate::journal::{Appender, Placed, segment};
 use crate::pg::{session, shared};
-use pgrx::PgSqlErrorCode;
-use std::cell::RefCell;
-use std::path::PathBuf;
 
 /// Shapes remembered per session; more are sent again, which costs space and nothing else.
 const SHAPES: usize = 512;
 /// Longer keys are not remembered.
 const LONGEST_KEY: usize = 8192;
-
-/// Directory of the journal below the data directory, which is every process's working directory.
-const DIRECTORY: &str = "pg_custodian";
-
-/// The journal's directory.
-pub fn directory() -> PathBuf {
-    PathBuf::from(DIRECTORY)
-}
-
-/// What the server's processes share of the journal, if the library was preloaded.
-pub fn journal() -> Option<&'static Shared> {
-    shared::get().map(|memory| Shared::over(&memory.words))
-}
-
-/// Why an event could not be recorded.
-#[derive(Debug, thiserror::Error)]
-pub enum TrailError {
-    #[error("could not record the event: {0}")]
-    Journal(#[from] JournalError),
-    #[error("pg_custodian must be loaded via \"shared_preload_libraries\"")]
-    NotPreloaded,
-}
-
-impl Report for TrailError {
-    fn code(&self) -> PgSqlErrorCode {
-        match self {
-            Self::Journal(JournalError::Full { .. }) => PgSqlErrorCode::ERRCODE_DISK_FULL,
-            Self::Journal(JournalError::Io { .. } | JournalError::Corrupt { .. }) => {
-                PgSqlErrorCode::ERRCODE_IO_ERROR
-            }
-            Self::Journal(JournalError::TooLarge { .. }) => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            Self::Journal(JournalError::NotStarted) | Self::NotPreloaded => {
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-            }
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Journal(JournalError::Full { .. }) => {
-                "Free space on the file system that holds the directory \"pg_custodian\" of the data directory.".into()
-            }
-            Self::Journal(JournalError::NotStarted) => {
-                "The server log says why the journal could not be started; restart the server after mending it.".into()
-            }
-            Self::Journal(_) => "See the server log and the directory \"pg_custodian\" of the data directory.".into(),
-            Self::NotPreloaded => {
-                "Add pg_custodian to \"shared_preload_libraries\" in postgresql.conf and restart the server.".into()
-            }
-        })
-    }
-}
-
-/// A statement as [`begin`] wants it.
-pub struct Beginning<'a> {
-    /// The statement that runs this one; 0 if the client does.
-    pub parent: u32,
-    pub depth: u16,
-    pub at: i64,
-    pub text: &'a [u8],
-    pub grants: &'a [i64],
-    /// Written by [`codec::put_parameter`].
-    pub parameters: &'a [u8],
-    pub parameter_count: u16,
-    /// Equal keys have equal shapes, in this session.
-    pub key: &'a [u8],
-}
 
 struct Known {
     key: Vec<u8>,
@@ -93,7 +18,8 @@ struct Known {
     segment: u64,
 }
 
-struct Trail {
+/// One session's way into the journal.
+pub(super) struct Trail {
     appender: Appender,
     context: Context,
     encoded_context: Vec<u8>,
@@ -106,86 +32,15 @@ struct Trail {
     shapes: Vec<Option<Known>>,
     unnamed: Option<Known>,
     buffer: Vec<u8>,
+    /// An end that is recorded when its transaction has ended.
+    waiting: Option<(End, Vec<Object>)>,
+    /// The transaction that recorded statements have changed something in, else 0.
+    undecided: u64,
     warned_at: i64,
 }
 
-thread_local! {
-    static TRAIL: RefCell<Option<Box<Trail>>> = const { RefCell::new(None) };
-}
-
-fn with<R>(work: impl FnOnce(&mut Trail) -> R) -> R {
-    TRAIL.with_borrow_mut(|trail| work(trail.get_or_insert_with(|| Box::new(Trail::new()))))
-}
-
-/// Names the person whom the events of this session belong to from now on.
-pub fn set_person(person: Option<PersonTag>) {
-    with(|trail| {
-        trail.person = person;
-        trail.person_changed = true;
-    });
-}
-
-/// Records that a statement begins, and returns its number in the session.
-///
-/// `shape` is built only if `key` is new. It may read catalogs, and must not run statements.
-pub fn begin(beginning: &Beginning<'_>, shape: impl FnOnce() -> Shape) -> Result<u32, TrailError> {
-    with(|trail| trail.begin(beginning, shape))
-}
-
-/// Records that the statement `number` ended, and what became of `objects` meanwhile.
-pub fn end(number: u32, rows: u64, outcome: Outcome, sqlstate: [u8; 5], objects: &[Object]) {
-    with(|trail| {
-        let end = End {
-            session: trail.context.session,
-            statement: number,
-            at: session::now(),
-            rows,
-            outcome,
-            sqlstate,
-        };
-        trail.buffer.clear();
-        if !objects.is_empty() {
-            codec::put_objects(&mut trail.buffer, end.session, number, objects);
-        }
-        codec::put_end(&mut trail.buffer, &end);
-        if let Err(error) = trail.append() {
-            trail.warn(&error);
-        }
-    });
-}
-
-/// Records an event that is not a statement.
-pub fn note(note: &Note) -> Result<(), TrailError> {
-    with(|trail| {
-        trail.refresh_context();
-        let (session, context, at) = (trail.context.session, trail.context.number, session::now());
-        trail.append_explained(None, |out| codec::put_note(out, session, context, at, note))
-    })
-}
-
-/// Records an event of the server itself, which belongs into the ledger of every database.
-pub fn note_of_server(note: &Note) -> Result<(), TrailError> {
-    Trail::new().note_as(0, b"", note)
-}
-
-/// Records an event in a database to which this process has not got: somebody was turned away who
-/// wanted to be `role` there.
-pub fn note_of_stranger(database: u32, role: &[u8], note: &Note) -> Result<(), TrailError> {
-    Trail::new().note_as(database, role, note)
-}
-
-/// How many statements of this session were recorded; `None` if nothing was.
-pub fn statements() -> Option<u32> {
-    TRAIL.with_borrow(|trail| trail.as_ref().map(|trail| trail.next_statement - 1))
-}
-
-/// Says in the server log, at most once a minute and session, that events are being lost.
-pub fn warn(error: &TrailError) {
-    with(|trail| trail.warn(error));
-}
-
 impl Trail {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             appender: Appender::new(directory()),
             context: Context {
@@ -205,11 +60,32 @@ impl Trail {
             shapes: std::iter::repeat_with(|| None).take(SHAPES).collect(),
             unnamed: None,
             buffer: Vec::with_capacity(4096),
+            waiting: None,
+            undecided: 0,
             warned_at: i64::MIN,
         }
     }
 
-    fn begin(&mut self, beginning: &Beginning<'_>, shape: impl FnOnce() -> Shape) -> Result<u32, TrailError> {
+    pub(super) fn set_person(&mut self, person: Option<PersonTag>) {
+        self.person = person;
+        self.person_changed = true;
+    }
+
+    pub(super) fn statements(&self) -> u32 {
+        self.next_statement - 1
+    }
+
+    pub(super) fn note(&mut self, note: &Note) -> Result<(), TrailError> {
+        self.refresh_context();
+        self.put_note(note)
+    }
+
+    pub(super) fn begin(
+        &mut self,
+        beginning: &Beginning<'_>,
+        shape: impl FnOnce() -> Shape,
+    ) -> Result<u32, TrailError> {
+        self.settle(None);
         self.refresh_context();
         let place = self.shape_place(beginning.key, shape);
         let statement = self.next_statement;
@@ -230,6 +106,84 @@ impl Trail {
             codec::put_begin(out, head, beginning.parameter_count, beginning.parameters);
         })?;
         Ok(statement)
+    }
+
+    pub(super) fn end(&mut self, ending: Ending) {
+        let transaction = session::transaction_number();
+        let mut end = End {
+            session: self.context.session,
+            statement: ending.number,
+            at: session::now(),
+            rows: ending.rows,
+            bytes: ending.bytes,
+            transaction,
+            committed: None,
+            outcome: ending.outcome,
+            sqlstate: ending.sqlstate,
+        };
+        if transaction != 0 {
+            self.undecided = transaction;
+            if ending.closes && ending.outcome == Outcome::Ok {
+                self.settle(None);
+                self.waiting = Some((end, ending.objects));
+                return;
+            }
+            if ending.closes {
+                // The client has the error before the transaction is aborted: there is no time to wait.
+                end.committed = Some(false);
+                self.undecided = 0;
+            }
+        }
+        self.put_end(&end, &ending.objects);
+    }
+
+    pub(super) fn transaction_ended(&mut self, committed: Option<bool>) {
+        let undecided = std::mem::take(&mut self.undecided);
+        if !self.settle(committed)
+            && undecided != 0
+            && let Some(committed) = committed
+        {
+            self.note_transaction(undecided, committed);
+        }
+    }
+
+    /// Records the end that waits for its transaction, if one does.
+    fn settle(&mut self, committed: Option<bool>) -> bool {
+        let Some((mut end, objects)) = self.waiting.take() else { return false };
+        end.committed = committed;
+        self.put_end(&end, &objects);
+        true
+    }
+
+    fn put_end(&mut self, end: &End, objects: &[Object]) {
+        self.buffer.clear();
+        if !objects.is_empty() {
+            codec::put_objects(&mut self.buffer, end.session, end.statement, objects);
+        }
+        codec::put_end(&mut self.buffer, end);
+        if let Err(error) = self.append() {
+            self.warn(&error);
+        }
+    }
+
+    /// Records how a transaction ended that no statement of the client's ended: a procedure did, or the
+    /// session was lost.
+    fn note_transaction(&mut self, number: u64, committed: bool) {
+        let note = Note {
+            event: "transaction",
+            outcome: Outcome::Ok,
+            sqlstate: None,
+            object: Some(number.to_string()),
+            detail: Some(format!("{{\"committed\":{committed}}}")),
+        };
+        if let Err(error) = self.put_note(&note) {
+            self.warn(&error);
+        }
+    }
+
+    fn put_note(&mut self, note: &Note) -> Result<(), TrailError> {
+        let (session, context, at) = (self.context.session, self.context.number, session::now());
+        self.append_explained(None, |out| codec::put_note(out, session, context, at, note))
     }
 
     /// Appends one frame of a record and, where the segment does not have them yet, what it refers to.
@@ -280,7 +234,7 @@ impl Trail {
 
     /// Records an event for another database than this process's, or with `database` 0 for all. This is
     /// for a trail that is thrown away afterwards: a context's number has one meaning.
-    fn note_as(mut self, database: u32, role: &[u8], note: &Note) -> Result<(), TrailError> {
+    pub(super) fn note_as(mut self, database: u32, role: &[u8], note: &Note) -> Result<(), TrailError> {
         self.context.database = database;
         self.context.session_role = role.to_vec();
         self.context.role = role.to_vec();
@@ -371,7 +325,7 @@ impl Trail {
         }
     }
 
-    fn warn(&mut self, error: &TrailError) {
+    pub(super) fn warn(&mut self, error: &TrailError) {
         const MINUTE: i64 = 60_000_000;
         let now = session::now();
         if now.saturating_sub(self.warned_at) >= MINUTE {
