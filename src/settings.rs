@@ -31,7 +31,7 @@ pub enum IdentityScope {
 
 /// The names of all settings whose changes are recorded: all but the token, which is none by the time
 /// anybody could look. A test compares them with the server's.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "pg_custodian.audit_classes",
     "pg_custodian.audit_object_role",
     "pg_custodian.audit_roles",
@@ -41,6 +41,7 @@ pub const NAMES: [&str; 11] = [
     "pg_custodian.identity_scope",
     "pg_custodian.maintenance",
     "pg_custodian.nested_statements",
+    "pg_custodian.normalize_statements",
     "pg_custodian.parameter_max_size",
     "pg_custodian.trigger_statements",
 ];
@@ -59,6 +60,8 @@ static IDENTITY_SCOPE: GucSetting<IdentityScope> = GucSetting::<IdentityScope>::
 // Nobody notices a quarter of a second after a slip. Tokens cannot be guessed at any speed: what is slowed down
 // is whoever fills the record with attempts, or tries a list of stolen tokens.
 static FAILURE_DELAY: GucSetting<i32> = GucSetting::<i32>::new(250);
+// What was sent is what happened; apart is better for counting, or to keep values out of the record.
+static NORMALIZE_STATEMENTS: GucSetting<bool> = GucSetting::<bool>::new(false);
 // Longer than what people look for by hand, shorter than a document.
 static PARAMETER_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(8192);
 
@@ -116,6 +119,14 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::UNIT_MS,
     );
+    GucRegistry::define_bool_guc(
+        c"pg_custodian.normalize_statements",
+        c"Records the constants of queries as parameters, apart from the text.",
+        c"With parameter_max_size = 0 no value of either is recorded.",
+        &NORMALIZE_STATEMENTS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
     GucRegistry::define_int_guc(
         c"pg_custodian.parameter_max_size",
         c"Sets how much is recorded of each parameter of a statement.",
@@ -157,6 +168,11 @@ pub fn identity_scope() -> IdentityScope {
 /// How long the first failed attempt to identify takes.
 pub fn failure_delay() -> Duration {
     Duration::from_millis(u64::try_from(FAILURE_DELAY.get()).unwrap_or_default())
+}
+
+/// Whether the constants of queries are recorded as parameters.
+pub fn normalize_statements() -> bool {
+    NORMALIZE_STATEMENTS.get()
 }
 
 /// Bytes that are recorded of each parameter.

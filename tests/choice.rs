@@ -190,6 +190,51 @@ fn parameters_are_kept_as_far_as_the_setting_says() {
 }
 
 #[test]
+fn constants_are_recorded_apart_from_the_text_if_so_set() {
+    let (shop, _app) = shop_with("pg_custodian.normalize_statements = on");
+    let mut admin = shop.admin();
+    let long = "x".repeat(10_000);
+    for (sql, recorded, parameters) in [
+        ("select 'it''s' as apart_1, 42, $$a$$", "select $1 as apart_1, $2, $3", &["it's", "42", "a"][..]),
+        (
+            "insert into public.stock (name) select 'apart_2' where 1 = -1.5",
+            "insert into public.stock (name) select $1 where $2 = -$3",
+            &["apart_2", "1", "1.5"],
+        ),
+        ("explain select 7 as apart_3", "explain select $1 as apart_3", &["7"]),
+        ("copy (select 8 as apart_4) to stdout", "copy (select $1 as apart_4) to stdout", &["8"]),
+        ("select 1 / 0 as apart_5", "select $1 / $2 as apart_5", &["1", "0"]),
+        // A definition is whole.
+        (
+            "create table public.apart_6 (a int default 5)",
+            "create table public.apart_6 (a int default 5)",
+            &[],
+        ),
+    ] {
+        let _ = admin.simple_query(sql);
+        sync(&mut admin);
+        let query = "select statement, coalesce(parameters, '{}') from audit.statements
+                     where (statement like '%' || $1 || '%' or $1 = any (parameters)) and command <> 'EXECUTE'
+                       and statement not like '%audit.statements%' order by depth, seq limit 1";
+        let mark = sql[sql.find("apart_").unwrap()..][..7].to_string();
+        let row = admin.query_one(query, &[&mark]).unwrap();
+        assert_eq!(
+            (row.get(0), row.get::<_, Vec<Option<String>>>(1)),
+            (recorded.to_string(), parameters.iter().map(|value| Some(value.to_string())).collect()),
+            "{sql}"
+        );
+    }
+    // Behind what the client passed, in one numbering, and within the same bounds.
+    admin.query(&format!("select $1::text as apart_7, '{long}'"), &[&"given"]).unwrap();
+    let record = shop.the_record("apart_7");
+    let query = "select statement from audit.statements where statement like 'select $1::text as apart\\_7%'";
+    assert_eq!(text(&mut admin, query).as_deref(), Some("select $1::text as apart_7, $2"));
+    let parameters = record.parameters.unwrap();
+    assert_eq!(parameters[0].as_deref(), Some("given"));
+    assert!(parameters[1].as_deref().unwrap().ends_with("xxx... (10000 bytes)"));
+}
+
+#[test]
 fn nobody_leaves_himself_out_by_sql() {
     let (shop, _app) = shop_with("pg_custodian.audit_classes = 'all'");
     let mut admin = shop.admin();

@@ -1,7 +1,8 @@
 //! From the server's view of a statement to the words of an event.
 
+use super::statement::Facts;
 use crate::event::secrets::{self, WITHHELD, Which};
-use crate::event::{Change, Class, Object, Origin, Shape, Text, codec, redact};
+use crate::event::{Change, Class, Object, Origin, Shape, Text, codec, normal, redact};
 use crate::pg::carried::Carried;
 use crate::pg::catalog;
 use crate::pg::objects;
@@ -243,11 +244,7 @@ pub fn parameters(parameters: &Parameters<'_>, secrecy: Secrecy) -> (Vec<u8>, u1
         match value {
             None => codec::put_parameter(&mut encoded, None),
             Some(value) => {
-                if encoded.len() < ALL_PARAMETERS {
-                    put_value(&mut encoded, value);
-                } else {
-                    put_value(&mut encoded, format!("<{} bytes omitted>", value.len()).as_bytes());
-                }
+                put_bounded(&mut encoded, value);
                 (last, end) = (count, encoded.len());
             }
         }
@@ -257,6 +254,37 @@ pub fn parameters(parameters: &Parameters<'_>, secrecy: Secrecy) -> (Vec<u8>, u1
     }
     encoded.truncate(end);
     (encoded, last)
+}
+
+/// A statement's text without its constants, and its parameters with them.
+pub struct Normal {
+    pub text: Vec<u8>,
+    pub parameters: Vec<u8>,
+    pub count: u16,
+}
+
+/// Takes the constants out of the text; `None` if it stays as it is.
+pub fn normal(facts: &Facts<'_>) -> Option<Normal> {
+    let backslashes = session::setting("standard_conforming_strings").is_some_and(|value| value == "off");
+    let found = normal::normal(facts.text, facts.parameter_count.into(), backslashes)?;
+    let count = u16::try_from(found.first - 1 + found.constants.len()).ok()?;
+    let mut parameters = facts.parameters.to_vec();
+    // Parameters that the text names and nobody passed.
+    for _ in usize::from(facts.parameter_count)..found.first - 1 {
+        codec::put_parameter(&mut parameters, None);
+    }
+    for constant in found.constants {
+        put_bounded(&mut parameters, &constant);
+    }
+    Some(Normal { text: found.text, parameters, count })
+}
+
+/// Appends a value, or of what is too much only its size.
+fn put_bounded(encoded: &mut Vec<u8>, value: &[u8]) {
+    match encoded.len() < ALL_PARAMETERS {
+        true => put_value(encoded, value),
+        false => put_value(encoded, format!("<{} bytes omitted>", value.len()).as_bytes()),
+    }
 }
 
 fn put_value(encoded: &mut Vec<u8>, value: &[u8]) {

@@ -1,11 +1,12 @@
 //! Statements in flight.
 
-use super::{failure, objects};
+use super::{build, failure, objects};
 use crate::event::{Object, Origin, Outcome, Shape, object};
 use crate::pg::hooks::object_access::{Access, ObjectAccess};
 use crate::pg::hooks::{Depth, Ticket};
 use crate::pg::query::Place;
 use crate::pg::{sent, session, shared};
+use crate::settings;
 use crate::trail::{self, Beginning, Ending, TrailError};
 use std::cell::RefCell;
 
@@ -116,14 +117,23 @@ pub struct Facts<'a> {
 
 fn begin(facts: &Facts<'_>, shape: impl FnOnce() -> Shape) -> Result<u32, TrailError> {
     let (parent, depth) = FLIGHT.with_borrow(|flight| (flight.parent(), flight.running.len()));
+    let (mut text, mut parameters, mut parameter_count) =
+        (facts.text, facts.parameters, facts.parameter_count);
+    let normal;
+    if settings::normalize_statements() {
+        normal = build::normal(facts);
+        if let Some(normal) = &normal {
+            (text, parameters, parameter_count) = (&normal.text, &normal.parameters, normal.count);
+        }
+    }
     let beginning = Beginning {
         parent,
         depth: depth.min(usize::from(u16::MAX)) as u16,
         at: facts.at,
-        text: facts.text,
+        text,
         grants: facts.grants,
-        parameters: facts.parameters,
-        parameter_count: facts.parameter_count,
+        parameters,
+        parameter_count,
         key: facts.key,
     };
     trail::begin(&beginning, shape)

@@ -76,7 +76,7 @@ impl<'a> Iterator for Scan<'a> {
                 let length = run(is_word);
                 (Piece::Word(&rest[..length]), Some(length))
             }
-            (b'0'..=b'9', _) => (Piece::Number, Some(run(|byte| is_word(byte) || byte == b'.'))),
+            (b'0'..=b'9', _) | (b'.', [b'0'..=b'9', ..]) => (Piece::Number, Some(number(rest))),
             (first, _) => (Piece::Sign(first), Some(1)),
         };
         self.pass(length);
@@ -99,6 +99,22 @@ pub fn blanks_as_one(text: &[u8]) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Length of a number, with what hangs on it.
+fn number(text: &[u8]) -> usize {
+    let run = |from: usize| {
+        let hangs = |byte: &u8| is_word(*byte) || *byte == b'.';
+        from + text[from..].iter().take_while(|byte| hangs(byte)).count()
+    };
+    match (run(0), &text[..2.min(text.len())]) {
+        (end, [b'0', b'x' | b'X']) => end,
+        // The sign of an exponent.
+        (end, _) if matches!(text.get(end - 1..end + 2), Some([b'e' | b'E', b'+' | b'-', b'0'..=b'9'])) => {
+            run(end + 1)
+        }
+        (end, _) => end,
+    }
 }
 
 /// Length of the blank or comment at the start of `text`, or that it has no end; `None` if none begins here.

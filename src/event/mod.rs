@@ -5,6 +5,7 @@
 pub mod codec;
 pub mod fragment;
 mod lexer;
+pub mod normal;
 pub mod object;
 pub mod redact;
 pub mod secrets;
