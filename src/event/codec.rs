@@ -1,8 +1,7 @@
 //! Events as bytes: what a journal frame holds.
 //!
-//! A payload is a run of records, each a kind byte and its fields: integers little-endian, texts
-//! with a four-byte length, absent texts with the length `u32::MAX`. `docs/journal-format.md`
-//! holds the same in prose. Statement numbers, contexts and shapes are names within a session;
+//! A payload is a run of records, each a kind byte and its fields: integers in as many bytes as they
+//! need, texts with their length before them. `docs/journal-format.md` holds the same in prose. Statement numbers, contexts and shapes are names within a session;
 //! a segment explains every name that it uses.
 
 use super::{
@@ -17,7 +16,6 @@ const NOTE: u8 = 5;
 const OBJECTS: u8 = 6;
 /// Whether a transaction committed: 0, 1, or this.
 const UNKNOWN: u8 = 2;
-const ABSENT: u32 = u32::MAX;
 
 /// The payload does not say what an event says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,7 +47,7 @@ pub enum Record {
 /// Appends `context`.
 pub fn put_context(out: &mut Vec<u8>, context: &Context) {
     out.push(CONTEXT);
-    put_u64(out, context.session);
+    put_session(out, context.session);
     put_u32(out, context.number);
     put_u32(out, context.database);
     put_u32(out, context.pid);
@@ -67,7 +65,7 @@ pub fn put_context(out: &mut Vec<u8>, context: &Context) {
 /// Appends `shape`, to be called `number` in `session`.
 pub fn put_shape(out: &mut Vec<u8>, session: u64, number: u32, shape: &Shape) {
     out.push(SHAPE);
-    put_u64(out, session);
+    put_session(out, session);
     put_u32(out, number);
     out.push(shape.class as u8);
     put_text(out, &shape.command);
@@ -84,7 +82,7 @@ pub fn put_shape(out: &mut Vec<u8>, session: u64, number: u32, shape: &Shape) {
 /// Appends what became of `objects` while `statement` of `session` ran.
 pub fn put_objects(out: &mut Vec<u8>, session: u64, statement: u32, objects: &[Object]) {
     out.push(OBJECTS);
-    put_u64(out, session);
+    put_session(out, session);
     put_u32(out, statement);
     put_object_list(out, objects);
 }
@@ -108,26 +106,27 @@ pub struct BeginHead<'a> {
     pub context: u32,
     pub shape: u32,
     pub at: i64,
-    pub text: &'a [u8],
+    /// Absent if it is that of the session's last begin of the same shape that had one in the segment.
+    pub text: Option<&'a [u8]>,
     pub grants: &'a [i64],
 }
 
 /// Appends a begin whose `parameters` were encoded by [`put_parameter`], `count` of them.
 pub fn put_begin(out: &mut Vec<u8>, head: BeginHead<'_>, count: u16, parameters: &[u8]) {
     out.push(BEGIN);
-    put_u64(out, head.session);
+    put_session(out, head.session);
     put_u32(out, head.statement);
     put_u32(out, head.parent);
-    out.extend_from_slice(&head.depth.to_le_bytes());
+    put_u32(out, head.depth.into());
     put_u32(out, head.context);
     put_u32(out, head.shape);
     put_u64(out, head.at as u64);
-    put_text(out, head.text);
-    out.extend_from_slice(&(head.grants.len() as u16).to_le_bytes());
+    put_optional(out, head.text);
+    put_u32(out, head.grants.len() as u32);
     for grant in head.grants {
         put_u64(out, *grant as u64);
     }
-    out.extend_from_slice(&count.to_le_bytes());
+    put_u32(out, count.into());
     out.extend_from_slice(parameters);
 }
 
@@ -139,7 +138,7 @@ pub fn put_parameter(out: &mut Vec<u8>, value: Option<&[u8]>) {
 /// Appends `end`.
 pub fn put_end(out: &mut Vec<u8>, end: &End) {
     out.push(END);
-    put_u64(out, end.session);
+    put_session(out, end.session);
     put_u32(out, end.statement);
     put_u64(out, end.at as u64);
     put_u64(out, end.rows);
@@ -147,13 +146,15 @@ pub fn put_end(out: &mut Vec<u8>, end: &End) {
     put_u64(out, end.transaction);
     out.push(end.committed.map_or(UNKNOWN, u8::from));
     out.push(end.outcome as u8);
-    out.extend_from_slice(&end.sqlstate);
+    if end.outcome != Outcome::Ok {
+        out.extend_from_slice(&end.sqlstate);
+    }
 }
 
 /// Appends `note`, made by `session` in `context` at the time `at`.
 pub fn put_note(out: &mut Vec<u8>, session: u64, context: u32, at: i64, note: &Note) {
     out.push(NOTE);
-    put_u64(out, session);
+    put_session(out, session);
     put_u32(out, context);
     put_u64(out, at as u64);
     put_text(out, note.event.as_bytes());
@@ -164,11 +165,22 @@ pub fn put_note(out: &mut Vec<u8>, session: u64, context: u32, at: i64, note: &N
 }
 
 fn put_u32(out: &mut Vec<u8>, value: u32) {
-    out.extend_from_slice(&value.to_le_bytes());
+    put_u64(out, value.into());
 }
 
+/// Seven bits a byte, the lowest first, the highest bit of a byte telling that more follow: most numbers are
+/// small, and each byte costs every statement.
 fn put_u64(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(&value.to_le_bytes());
+    let mut rest = value;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+fn put_session(out: &mut Vec<u8>, session: u64) {
+    out.extend_from_slice(&session.to_le_bytes());
 }
 
 fn put_text(out: &mut Vec<u8>, text: &[u8]) {
@@ -178,8 +190,11 @@ fn put_text(out: &mut Vec<u8>, text: &[u8]) {
 
 fn put_optional(out: &mut Vec<u8>, text: Option<&[u8]>) {
     match text {
-        Some(text) => put_text(out, text),
-        None => put_u32(out, ABSENT),
+        Some(text) => {
+            put_u64(out, text.len() as u64 + 1);
+            out.extend_from_slice(text);
+        }
+        None => out.push(0),
     }
 }
 
@@ -206,26 +221,11 @@ impl<'a> Input<'a> {
     fn record(&mut self) -> Option<Record> {
         Some(match self.u8()? {
             CONTEXT => Record::Context(self.context()?),
-            SHAPE => Record::Shape { session: self.u64()?, number: self.u32()?, shape: self.shape()? },
+            SHAPE => Record::Shape { session: self.session()?, number: self.u32()?, shape: self.shape()? },
             BEGIN => Record::Begin(self.begin()?),
-            END => Record::End(End {
-                session: self.u64()?,
-                statement: self.u32()?,
-                at: self.i64()?,
-                rows: self.u64()?,
-                bytes: self.u64()?,
-                transaction: self.u64()?,
-                committed: match self.u8()? {
-                    0 => Some(false),
-                    1 => Some(true),
-                    UNKNOWN => None,
-                    _ => return None,
-                },
-                outcome: Outcome::from_u8(self.u8()?)?,
-                sqlstate: self.array()?,
-            }),
+            END => Record::End(self.end()?),
             NOTE => Record::Note(Noted {
-                session: self.u64()?,
+                session: self.session()?,
                 context: self.u32()?,
                 at: self.i64()?,
                 event: self.text()?,
@@ -238,7 +238,7 @@ impl<'a> Input<'a> {
                 detail: self.optional()?,
             }),
             OBJECTS => {
-                Record::Objects { session: self.u64()?, statement: self.u32()?, objects: self.objects()? }
+                Record::Objects { session: self.session()?, statement: self.u32()?, objects: self.objects()? }
             }
             _ => return None,
         })
@@ -246,7 +246,7 @@ impl<'a> Input<'a> {
 
     fn context(&mut self) -> Option<Context> {
         let mut context = Context {
-            session: self.u64()?,
+            session: self.session()?,
             number: self.u32()?,
             database: self.u32()?,
             pid: self.u32()?,
@@ -277,23 +277,40 @@ impl<'a> Input<'a> {
         })
     }
 
+    fn end(&mut self) -> Option<End> {
+        let (session, statement, at) = (self.session()?, self.u32()?, self.i64()?);
+        let (rows, bytes, transaction) = (self.u64()?, self.u64()?, self.u64()?);
+        let committed = match self.u8()? {
+            0 => Some(false),
+            1 => Some(true),
+            UNKNOWN => None,
+            _ => return None,
+        };
+        let outcome = Outcome::from_u8(self.u8()?)?;
+        let sqlstate = match outcome {
+            Outcome::Ok => *b"00000",
+            _ => self.array()?,
+        };
+        Some(End { session, statement, at, rows, bytes, transaction, committed, outcome, sqlstate })
+    }
+
     fn begin(&mut self) -> Option<Begin> {
         let mut begin = Begin {
-            session: self.u64()?,
+            session: self.session()?,
             statement: self.u32()?,
             parent: self.u32()?,
-            depth: self.u16()?,
+            depth: u16::try_from(self.u64()?).ok()?,
             context: self.u32()?,
             shape: self.u32()?,
             at: self.i64()?,
-            text: self.text()?,
+            text: self.optional()?,
             grants: Vec::new(),
             parameters: Vec::new(),
         };
-        for _ in 0..self.u16()? {
+        for _ in 0..self.u32()? {
             begin.grants.push(self.i64()?);
         }
-        for _ in 0..self.u16()? {
+        for _ in 0..self.u32()? {
             begin.parameters.push(self.optional()?);
         }
         Some(begin)
@@ -313,20 +330,33 @@ impl<'a> Input<'a> {
         Some(self.array::<1>()?[0])
     }
 
-    fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_le_bytes(self.array()?))
-    }
-
     fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.array()?))
+        u32::try_from(self.u64()?).ok()
     }
 
     fn u64(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..u64::BITS).step_by(7) {
+            let byte = u64::from(self.u8()?);
+            let bits = byte & 0x7f;
+            // The last byte has room for one bit, and a number one form only.
+            if bits << shift >> shift != bits || byte == 0 && shift > 0 {
+                return None;
+            }
+            value |= bits << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn session(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.array()?))
     }
 
     fn i64(&mut self) -> Option<i64> {
-        Some(i64::from_le_bytes(self.array()?))
+        Some(self.u64()? as i64)
     }
 
     fn text(&mut self) -> Option<Text> {
@@ -335,9 +365,9 @@ impl<'a> Input<'a> {
     }
 
     fn optional(&mut self) -> Option<Option<Text>> {
-        match self.u32()? {
-            ABSENT => Some(None),
-            length => Some(Some(self.take(length as usize)?.to_vec())),
+        match self.u64()?.checked_sub(1) {
+            None => Some(None),
+            Some(length) => Some(Some(self.take(usize::try_from(length).ok()?)?.to_vec())),
         }
     }
 
@@ -407,7 +437,7 @@ mod tests {
             context: 2,
             shape: 9,
             at: 812_345_678_901_234,
-            text: b"select iban from customers where id = $1".to_vec(),
+            text: Some(b"select iban from customers where id = $1".to_vec()),
             grants: vec![42, -1],
             parameters: vec![Some(b"4711".to_vec()), None, Some(vec![])],
         };
@@ -444,10 +474,12 @@ mod tests {
             context: 2,
             shape: 9,
             at: begin.at,
-            text: &begin.text,
+            text: begin.text.as_deref(),
             grants: &begin.grants,
         };
         put_begin(&mut out, head, 3, &parameters);
+        let again = Begin { statement: 13, text: None, grants: vec![], parameters: vec![], ..begin.clone() };
+        put_begin(&mut out, BeginHead { statement: 13, text: None, grants: &[], ..head }, 0, &[]);
         let objects =
             vec![Object { kind: b"table".to_vec(), name: b"public.t".to_vec(), change: Change::Dropped }];
         put_objects(&mut out, 7, 12, &objects);
@@ -467,6 +499,7 @@ mod tests {
             Record::Context(context),
             Record::Shape { session: 7, number: 9, shape },
             Record::Begin(begin),
+            Record::Begin(again),
             Record::Objects { session: 7, statement: 12, objects },
             Record::End(end),
             Record::Note(noted),
@@ -479,6 +512,20 @@ mod tests {
         let (bytes, expected) = sample();
         let got: Result<Vec<_>, _> = records(&bytes).collect();
         assert_eq!(got, Ok(expected));
+    }
+
+    #[test]
+    fn each_number_has_one_form() {
+        for number in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), 1 << 63, u64::MAX] {
+            let mut bytes = Vec::new();
+            put_u64(&mut bytes, number);
+            assert_eq!(Input { bytes: &bytes, at: 0 }.u64(), Some(number));
+        }
+        for bytes in
+            [&[0x80, 0][..], &[0x80], &[0xff; 10], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]]
+        {
+            assert_eq!(Input { bytes, at: 0 }.u64(), None, "{bytes:?}");
+        }
     }
 
     #[test]

@@ -170,7 +170,8 @@ pub struct Begin {
     pub shape: u32,
     /// Microseconds since 2000-01-01 UTC, as PostgreSQL counts.
     pub at: i64,
-    pub text: Text,
+    /// Absent if it is that of the session's last begin of the same shape that had one in the segment.
+    pub text: Option<Text>,
     pub grants: Vec<i64>,
     pub parameters: Vec<Option<Text>>,
 }

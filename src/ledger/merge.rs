@@ -16,6 +16,7 @@ use std::rc::Rc;
 struct Open {
     begun: Position,
     begin: Begin,
+    text: Rc<[u8]>,
     context: Rc<Prepared<Context>>,
     shape: Rc<Prepared<Shape>>,
 }
@@ -34,6 +35,8 @@ pub struct Merger {
     foreign: HashSet<u64>,
     contexts: HashMap<(u64, u32), Rc<Prepared<Context>>>,
     shapes: HashMap<(u64, u32), Rc<Prepared<Shape>>>,
+    /// The text that a session has sent last with each shape.
+    texts: HashMap<(u64, u32), Rc<[u8]>>,
     open: HashMap<(u64, u32), Open>,
     rows: Vec<Row>,
 }
@@ -52,6 +55,7 @@ impl Merger {
             foreign: HashSet::new(),
             contexts: HashMap::new(),
             shapes: HashMap::new(),
+            texts: HashMap::new(),
             open: HashMap::new(),
             rows: Vec::new(),
         }
@@ -89,6 +93,7 @@ impl Merger {
             self.foreign.clear();
             self.contexts.clear();
             self.shapes.clear();
+            self.texts.clear();
         }
         for record in codec::records(payload) {
             match record {
@@ -161,17 +166,28 @@ impl Merger {
         }
     }
 
-    fn begin(&mut self, at: Position, begin: Begin) {
+    fn begin(&mut self, at: Position, mut begin: Begin) {
         self.clock = self.clock.max(begin.at);
-        if at < self.resumed || self.foreign.contains(&begin.session) {
+        if self.foreign.contains(&begin.session) {
+            return;
+        }
+        let text = match begin.text.take() {
+            Some(text) => {
+                let text = Rc::from(text);
+                self.texts.insert((begin.session, begin.shape), Rc::clone(&text));
+                Some(text)
+            }
+            None => self.texts.get(&(begin.session, begin.shape)).cloned(),
+        };
+        if at < self.resumed {
             return;
         }
         let context = self.contexts.get(&(begin.session, begin.context)).cloned();
         let shape = self.shapes.get(&(begin.session, begin.shape)).cloned();
-        match (context, shape) {
-            (Some(context), Some(shape)) => {
+        match (context, shape, text) {
+            (Some(context), Some(shape), Some(text)) => {
                 let key = (begin.session, begin.statement);
-                self.open.insert(key, Open { begun: at, begin, context, shape });
+                self.open.insert(key, Open { begun: at, begin, text, context, shape });
             }
             _ => self.damage(at, "a statement refers to what the segment does not explain"),
         }
@@ -229,7 +245,7 @@ fn row_of(open: Open, end: Option<End>, outcome: Outcome, sqlstate: Option<[u8; 
             parent: open.begin.parent,
             depth: open.begin.depth,
             shape: open.shape,
-            text: open.begin.text,
+            text: open.text,
             parameters: open.begin.parameters,
             grants: open.begin.grants,
             end,
@@ -272,7 +288,7 @@ mod tests {
                     context: 1,
                     shape: 1,
                     at: at as i64,
-                    text: text.as_bytes(),
+                    text: Some(text.as_bytes()),
                     grants: &[],
                 };
                 codec::put_begin(out, head, 0, &[]);
@@ -380,6 +396,44 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_was_sent_before_is_found_wherever_reading_begins() {
+        let mut tape = Tape::default();
+        tape.begin(100, DATABASE, 1, 1);
+        let again = |at: Position, statement: u32, tape: &mut Tape| {
+            let head = BeginHead {
+                session: 1,
+                statement,
+                parent: 0,
+                depth: 0,
+                context: 1,
+                shape: 1,
+                at: at as i64,
+                text: None,
+                grants: &[],
+            };
+            tape.put(at, |out| codec::put_begin(out, head, 0, &[]));
+            tape.end(at + 1, 1, statement);
+        };
+        tape.end(101, 1, 1);
+        again(102, 2, &mut tape);
+        tape.begin(110, DATABASE, 1, 3);
+        tape.end(111, 1, 3);
+        again(112, 4, &mut tape);
+        let expected = ["select 1/1 ok", "select 1/1 ok", "select 1/3 ok", "select 1/3 ok"];
+        for stop in 100..=115 {
+            let mut first = Merger::new(DATABASE, 0, 0);
+            let mut got = tape.play(&mut first, stop);
+            let mut second = Merger::new(DATABASE, first.done(), first.needed_from());
+            got.extend(tape.play(&mut second, 1000));
+            assert_eq!(got, expected, "stopped at {stop}");
+        }
+        // The next segment has to say it anew.
+        again(segment::SIZE + 100, 5, &mut tape);
+        let mut merger = Merger::new(DATABASE, 0, 0);
+        assert_eq!(tape.play(&mut merger, u64::MAX)[4..], ["damage"]);
+    }
+
+    #[test]
     fn what_became_of_objects_belongs_to_its_statement_alone() {
         let mut tape = Tape::default();
         tape.begin(100, DATABASE, 1, 1);
@@ -429,7 +483,7 @@ mod tests {
                 context: 7,
                 shape: 7,
                 at: 0,
-                text: b"",
+                text: Some(b""),
                 grants: &[],
             };
             codec::put_begin(out, head, 0, &[]);

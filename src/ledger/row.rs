@@ -142,7 +142,7 @@ pub struct Statement {
     pub parent: u32,
     pub depth: u16,
     pub shape: Rc<Prepared<Shape>>,
-    pub text: Text,
+    pub text: Rc<[u8]>,
     pub parameters: Vec<Option<Text>>,
     pub grants: Vec<i64>,
     /// Absent if it was not seen.

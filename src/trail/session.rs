@@ -10,12 +10,33 @@ use crate::pg::{session, shared};
 const SHAPES: usize = 512;
 /// Longer keys are not remembered.
 const LONGEST_KEY: usize = 8192;
+/// Nor are longer texts, which a session sends again with each statement.
+const LONGEST_TEXT: usize = 4096;
 
 struct Known {
     key: Vec<u8>,
     number: u32,
     encoded: Vec<u8>,
     segment: u64,
+    /// The text that was sent last with it, and in which segment.
+    text: Vec<u8>,
+    text_segment: u64,
+}
+
+impl Known {
+    fn new(key: &[u8], number: u32, encoded: Vec<u8>) -> Self {
+        Self { key: key.to_vec(), number, encoded, segment: 0, text: Vec::new(), text_segment: 0 }
+    }
+
+    /// Remembers the text that the segment has now.
+    fn keep_text(&mut self, text: &[u8], segment: u64) {
+        self.text.clear();
+        self.text_segment = 0;
+        if text.len() <= LONGEST_TEXT {
+            self.text.extend_from_slice(text);
+            self.text_segment = segment;
+        }
+    }
 }
 
 /// One session's way into the journal.
@@ -99,11 +120,17 @@ impl Trail {
             context: self.context.number,
             shape: self.shape(place).map_or(0, |known| known.number),
             at: beginning.at,
-            text: beginning.text,
+            text: Some(beginning.text),
             grants: beginning.grants,
         };
-        self.append_explained(Some(place), |out| {
-            codec::put_begin(out, head, beginning.parameter_count, beginning.parameters);
+        self.append_explained(Some((place, beginning.text)), |out, has_text| {
+            let text = head.text.filter(|_| !has_text);
+            codec::put_begin(
+                out,
+                BeginHead { text, ..head },
+                beginning.parameter_count,
+                beginning.parameters,
+            );
         })?;
         Ok(statement)
     }
@@ -183,14 +210,15 @@ impl Trail {
 
     fn put_note(&mut self, note: &Note) -> Result<(), TrailError> {
         let (session, context, at) = (self.context.session, self.context.number, session::now());
-        self.append_explained(None, |out| codec::put_note(out, session, context, at, note))
+        self.append_explained(None, |out, _| codec::put_note(out, session, context, at, note))
     }
 
-    /// Appends one frame of a record and, where the segment does not have them yet, what it refers to.
+    /// Appends one frame of a record and, where the segment does not have them yet, what it refers to: its shape,
+    /// and its text. `record` is told whether the segment has the text already.
     fn append_explained(
         &mut self,
-        shape: Option<Option<usize>>,
-        record: impl Fn(&mut Vec<u8>),
+        shape: Option<(Option<usize>, &[u8])>,
+        record: impl Fn(&mut Vec<u8>, bool),
     ) -> Result<(), TrailError> {
         let journal = journal().ok_or(TrailError::NotPreloaded)?;
         let mut segment = journal.reserved() / segment::SIZE;
@@ -200,23 +228,29 @@ impl Trail {
             if self.context_segment != segment {
                 buffer.extend_from_slice(&self.encoded_context);
             }
-            if let Some(place) = shape
+            let mut has_text = false;
+            if let Some((place, text)) = shape
                 && let Some(known) = self.shape(place)
-                && known.segment != segment
             {
-                buffer.extend_from_slice(&known.encoded);
+                if known.segment != segment {
+                    buffer.extend_from_slice(&known.encoded);
+                }
+                has_text = known.text_segment == segment && known.text == text;
             }
-            record(&mut buffer);
+            record(&mut buffer, has_text);
             let placed = self.appender.append_in(journal, &buffer, segment);
             self.buffer = buffer;
             match placed? {
                 Placed::Elsewhere(other) => segment = other,
                 Placed::Before(_) => {
                     self.context_segment = segment;
-                    if let Some(place) = shape
+                    if let Some((place, text)) = shape
                         && let Some(known) = self.shape_mut(place)
                     {
                         known.segment = segment;
+                        if !has_text {
+                            known.keep_text(text, segment);
+                        }
                     }
                     self.wake_writer();
                     return Ok(());
@@ -242,7 +276,7 @@ impl Trail {
         self.context.number = 1;
         codec::put_context(&mut self.encoded_context, &self.context);
         let (session, at) = (self.context.session, session::now());
-        self.append_explained(None, |out| codec::put_note(out, session, 1, at, note))
+        self.append_explained(None, |out, _| codec::put_note(out, session, 1, at, note))
     }
 
     fn wake_writer(&self) {
@@ -307,10 +341,10 @@ impl Trail {
         let mut encoded = Vec::new();
         codec::put_shape(&mut encoded, self.context.session, number, &shape);
         if key.len() > LONGEST_KEY {
-            self.unnamed = Some(Known { key: Vec::new(), number, encoded, segment: 0 });
+            self.unnamed = Some(Known::new(b"", number, encoded));
             return None;
         }
-        self.shapes[place] = Some(Known { key: key.to_vec(), number, encoded, segment: 0 });
+        self.shapes[place] = Some(Known::new(key, number, encoded));
         Some(place)
     }
 
