@@ -34,7 +34,7 @@ pgrx::pg_module_magic!(name, version);
 #[pgrx::pg_guard]
 #[allow(non_snake_case)]
 pub extern "C-unwind" fn _PG_init() {
-    settings::define();
+    settings::define(pg::session::is_preloading());
     pg::start_option::define();
     pg::text_setting::define(&capture::choice::SETTINGS);
     pg::version::reserve_settings();

@@ -33,6 +33,7 @@ pub extern "C-unwind" fn pg_custodian_launcher(_argument: pg_sys::Datum) {
     memory.register_launcher();
     let (mut without, mut wanted) = (HashSet::new(), memory.wanted());
     while !worker::shall_end() {
+        let journal_runs = recording::start_journal();
         recording::notice_changes();
         let now_wanted = memory.wanted();
         if std::mem::replace(&mut wanted, now_wanted) != now_wanted {
@@ -41,7 +42,7 @@ pub extern "C-unwind" fn pg_custodian_launcher(_argument: pg_sys::Datum) {
         }
         let again = survey(memory, &mut without);
         memory.set_surveyed();
-        worker::sleep(again.then_some(RETRY));
+        worker::sleep((again || !journal_runs).then_some(RETRY));
     }
     // The postmaster starts a worker again unless it ends with 0.
     worker::end_to_be_restarted();

@@ -185,7 +185,10 @@ fn a_journal_that_does_not_work_and_a_library_that_is_not_loaded_show() {
     cluster.add_conf("shared_preload_libraries = ''");
     cluster.start();
     let mut admin = cluster.superuser("shop");
-    assert_failing(&mut admin, &["journal", "ledger lag", "ledger writer", "library", "steward"]);
+    assert_failing(
+        &mut admin,
+        &["journal", "journal syncs", "ledger lag", "ledger writer", "library", "steward"],
+    );
 }
 
 #[test]

@@ -145,7 +145,7 @@ pub fn start(
     person: u64,
     facts: &Facts<'_>,
     shape: impl FnOnce() -> Shape,
-) -> Result<(), TrailError> {
+) -> Result<u32, TrailError> {
     let number = begin(facts, shape)?;
     let subtransaction = session::subtransaction();
     let opened = Opened { person, generation: shared::generation(), has_run: false };
@@ -155,7 +155,17 @@ pub fn start(
         flight.open.push(open);
         flight.current = number;
     });
-    Ok(())
+    Ok(number)
+}
+
+/// Records that the statement `number`, which has begun on the record, is not let run after all.
+pub fn withdrawn(number: u32, sqlstate: [u8; 5]) {
+    FLIGHT.with_borrow_mut(|flight| {
+        flight.open.retain(|open| open.number != number);
+        flight.back_to(flight.running.len());
+    });
+    let outcome = Outcome::of_sqlstate(sqlstate);
+    end(Ending { number, outcome, sqlstate, ..Ending::default() }, Vec::new());
 }
 
 /// Records a statement that was stopped with this SQLSTATE before it could begin.
@@ -167,7 +177,7 @@ pub fn stopped(
     let number = begin(facts, shape)?;
     let outcome = Outcome::of_sqlstate(sqlstate);
     trail::end(Ending { number, outcome, sqlstate, ..Ending::default() });
-    Ok(())
+    trail::secure()
 }
 
 /// Under what the execution `key` began, if it is recorded.

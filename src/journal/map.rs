@@ -7,7 +7,8 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 impl super::Shared {
     /// The journal's view of `words`, which lie in memory that all processes share.
@@ -15,6 +16,28 @@ impl super::Shared {
         // SAFETY: Shared is a transparent wrapper around this very type.
         unsafe { &*std::ptr::from_ref(words).cast::<Self>() }
     }
+}
+
+/// Sleeps while `word` is `value`, until somebody wakes it, for `timeout` at most. May return early (futex(2)).
+pub fn sleep_while(word: &AtomicU32, value: u32, timeout: Duration) {
+    let timeout = libc::timespec {
+        tv_sec: timeout.as_secs() as libc::time_t,
+        tv_nsec: timeout.subsec_nanos() as libc::c_long,
+    };
+    // SAFETY: the word and the time outlive the call; the kernel only reads them.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &raw const timeout) };
+}
+
+/// Wakes who sleeps at `word`, in every process.
+pub fn wake_all(word: &AtomicU32) {
+    // SAFETY: the kernel takes the address of the word for a name.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+}
+
+/// Half of `word`, for those who sleep at it: the kernel knows words of four bytes only.
+pub fn half(word: &AtomicU64) -> &AtomicU32 {
+    // SAFETY: inside the word and aligned; all access to this one is through the half.
+    unsafe { AtomicU32::from_ptr(word.as_ptr().cast()) }
 }
 
 /// Reserves blocks for the first `length` bytes of `file` (posix_fallocate(3)).
@@ -40,6 +63,19 @@ pub fn lock(fd: RawFd) -> io::Result<()> {
     }
 }
 
+/// Takes the exclusive lock on the open file `fd` unless somebody else has it.
+pub fn try_lock(fd: RawFd) -> io::Result<bool> {
+    // SAFETY: flock takes a descriptor and touches no memory.
+    if unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(false),
+        _ => Err(error),
+    }
+}
+
 /// Frees the lock on the open file `fd`.
 pub fn unlock(fd: RawFd) -> io::Result<()> {
     // SAFETY: flock takes a descriptor and touches no memory.
@@ -61,7 +97,7 @@ impl Map {
         let length = file.metadata().map_err(|e| JournalError::io("stat", &path, e))?.len();
         if length != segment::SIZE {
             // A map reaching beyond the file's end would be SIGBUS at the first touch.
-            return Err(JournalError::Corrupt { path, reason: "segment was truncated" });
+            return Err(JournalError::Corrupt { path, reason: segment::TRUNCATED });
         }
         let protection = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
         // SAFETY: a fresh shared mapping of a file that is SIZE bytes long; the kernel picks the address.

@@ -12,6 +12,8 @@ pub const SIZE: u64 = 16 << 20;
 /// Bytes of the header; the first frame follows.
 pub const HEADER: u64 = 64;
 const MAGIC: [u8; 8] = *b"PGCJRNL3";
+/// Why a segment is no good that is shorter than it should be.
+pub(super) const TRUNCATED: &str = "segment was truncated";
 
 /// What every segment says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub struct Header {
     pub epoch: u64,
     /// Secret of the epoch that the checksums start from.
     pub key: u64,
+    /// Whether the epoch began on a standby.
+    pub on_standby: bool,
 }
 
 impl Header {
@@ -34,8 +38,9 @@ impl Header {
         out[16..32].copy_from_slice(&self.journal);
         out[32..40].copy_from_slice(&self.epoch.to_le_bytes());
         out[40..48].copy_from_slice(&self.key.to_le_bytes());
-        let sum = crc32c::crc32c(&out[..48]);
-        out[48..52].copy_from_slice(&sum.to_le_bytes());
+        out[48] = self.on_standby.into();
+        let sum = crc32c::crc32c(&out[..52]);
+        out[52..56].copy_from_slice(&sum.to_le_bytes());
         out
     }
 
@@ -48,12 +53,12 @@ impl Header {
         if bytes[..8] != MAGIC {
             return Err("wrong magic number");
         }
-        if bytes[48..52] != crc32c::crc32c(&bytes[..48]).to_le_bytes() {
+        if bytes[52..56] != crc32c::crc32c(&bytes[..52]).to_le_bytes() {
             return Err("header checksum mismatch");
         }
         let mut journal = [0; 16];
         journal.copy_from_slice(&bytes[16..32]);
-        Ok(Self { number: word(8), journal, epoch: word(32), key: word(40) })
+        Ok(Self { number: word(8), journal, epoch: word(32), key: word(40), on_standby: bytes[48] != 0 })
     }
 }
 
@@ -104,8 +109,22 @@ fn write_new(temporary: &Path, header: Header) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Reads and checks the header of segment `number`.
+/// Puts on disk that `file` is in its directory.
+pub(super) fn sync_directory_of(file: &Path) -> io::Result<()> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Reads and checks the header of segment `number`, which must be whole.
 pub fn read_header(directory: &Path, number: u64) -> Result<Header, JournalError> {
+    match inspect(directory, number)? {
+        (header, SIZE) => Ok(header),
+        _ => Err(JournalError::Corrupt { path: path(directory, number), reason: TRUNCATED }),
+    }
+}
+
+/// Reads and checks the header of segment `number`, and says how long the file is.
+pub(super) fn inspect(directory: &Path, number: u64) -> Result<(Header, u64), JournalError> {
     let path = path(directory, number);
     let file = File::open(&path).map_err(|e| JournalError::io("open", &path, e))?;
     let mut bytes = [0; HEADER as usize];
@@ -116,17 +135,28 @@ pub fn read_header(directory: &Path, number: u64) -> Result<Header, JournalError
         return Err(JournalError::Corrupt { path, reason: "segment was renamed" });
     }
     let length = file.metadata().map_err(|e| JournalError::io("stat", &path, e))?.len();
-    if length != SIZE {
-        return Err(JournalError::Corrupt { path, reason: "segment was truncated" });
-    }
-    Ok(header)
+    Ok((header, length))
+}
+
+/// The oldest segment of the journal with this name.
+pub fn first_of(directory: &Path, journal: [u8; 16]) -> Result<Option<u64>, JournalError> {
+    let is_ours =
+        |number: &u64| inspect(directory, *number).is_ok_and(|(header, _)| header.journal == journal);
+    Ok(list(directory)?.into_iter().find(is_ours))
+}
+
+/// Removes the segments below `needed`, but for the newest: numbers must not run backwards.
+pub fn remove_below(directory: &Path, shared: &super::Shared, needed: u64) -> Result<(), JournalError> {
+    let end = (needed / SIZE).min(shared.reserved() / SIZE);
+    shared.release(end);
+    list(directory)?.into_iter().take_while(|number| *number < end).try_for_each(|n| remove(directory, n))
 }
 
 /// Removes segment `number`.
 ///
 /// Truncated first: an idle process that still maps the file would otherwise keep its blocks.
 /// Only segments below every reader's and writer's position may go.
-pub fn remove(directory: &Path, number: u64) -> Result<(), JournalError> {
+pub(super) fn remove(directory: &Path, number: u64) -> Result<(), JournalError> {
     let path = path(directory, number);
     let gone = OpenOptions::new()
         .write(true)
@@ -139,21 +169,37 @@ pub fn remove(directory: &Path, number: u64) -> Result<(), JournalError> {
     }
 }
 
-/// Holds the lock under which segments are made; the kernel frees it if its holder dies.
-pub struct CreationLock(File);
+/// The lock under which segments are made.
+pub(super) const CREATION: &str = "lock";
 
-impl CreationLock {
-    /// Waits for the lock of `directory`.
-    pub fn take(directory: &Path) -> Result<Self, JournalError> {
-        let path = directory.join("lock");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.map_err(|e| JournalError::io("open", &path, e))?;
-        super::map::lock(file.as_raw_fd()).map_err(|e| JournalError::io("lock", &path, e))?;
+/// Opens the file of a lock in `directory`.
+pub(super) fn open_lock(directory: &Path, name: &str) -> Result<File, JournalError> {
+    let path = directory.join(name);
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    file.map_err(|e| JournalError::io("open", &path, e))
+}
+
+/// Holds a lock; the kernel frees it if its holder dies.
+pub(super) struct FileLock(File);
+
+impl FileLock {
+    /// Waits for the lock `name` of `directory`.
+    pub(super) fn take(directory: &Path, name: &str) -> Result<Self, JournalError> {
+        let file = open_lock(directory, name)?;
+        super::map::lock(file.as_raw_fd()).map_err(|e| JournalError::io("lock", directory.join(name), e))?;
         Ok(Self(file))
     }
 }
 
-impl Drop for CreationLock {
+impl FileLock {
+    /// Takes the lock on `file` if nobody else has it.
+    pub(super) fn try_take(file: &File) -> io::Result<Option<Self>> {
+        let file = file.try_clone()?;
+        Ok(super::map::try_lock(file.as_raw_fd())?.then_some(Self(file)))
+    }
+}
+
+impl Drop for FileLock {
     fn drop(&mut self) {
         // Closing the file frees the lock too; doing it here says when.
         let _ = super::map::unlock(self.0.as_raw_fd());

@@ -130,7 +130,9 @@ impl Merger {
 
     /// The journal from `from` to `to` is gone.
     pub fn gap(&mut self, from: Position, to: Position, reason: &str) {
-        if from >= self.stored {
+        // What was read and is gone since matters for what began there and has not ended.
+        let whole = from / segment::SIZE < to / segment::SIZE && to > self.resumed;
+        if to > self.stored || from == to || whole {
             self.system_row("gap", from, &format!("journal positions {from} to {to} are lost: {reason}"));
         }
         self.done = self.done.max(to);
@@ -466,6 +468,21 @@ mod tests {
         for database in [DATABASE, 99] {
             assert_eq!(tape.play(&mut Merger::new(database, 0, 0), 1000), ["recording"]);
         }
+    }
+
+    #[test]
+    fn a_gap_in_what_was_read_counts_for_statements_that_began_in_it() {
+        let at = |segment: u64, offset: u64| segment * segment::SIZE + offset;
+        let told = |from, to| {
+            let mut merger = Merger::new(DATABASE, at(5, 100), at(2, 64));
+            merger.gap(from, to, "missing");
+            texts(&mut merger).len()
+        };
+        assert_eq!(told(at(2, 64), at(4, 0)), 1, "a statement that is open began there");
+        assert_eq!(told(at(5, 64), at(6, 0)), 1, "not all of it was read");
+        assert_eq!(told(at(5, 200), at(5, 300)), 1, "not read");
+        assert_eq!(told(at(3, 64), at(3, 300)), 0, "told before");
+        assert_eq!(told(at(1, 64), at(2, 0)), 0, "nobody needs it");
     }
 
     #[test]

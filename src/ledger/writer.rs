@@ -27,6 +27,8 @@ const BATCH: usize = 4096;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Rounds without work before going to sleep for good.
 const IDLE_ROUNDS: u32 = 10;
+/// Between two warnings of the same.
+const WARNINGS: Duration = Duration::from_secs(60);
 
 /// The writer of slot number `index`, from its first to its last breath.
 pub fn run(index: usize) {
@@ -62,6 +64,7 @@ struct Writer {
     images: Images,
     /// What may be removed once the log is on disk up to the second number.
     released: Option<(Position, u64)>,
+    warned_at: Option<Instant>,
 }
 
 impl Writer {
@@ -83,24 +86,23 @@ impl Writer {
         let mut progress = worker::transaction(|| Progress::load(&tables))?;
         let mut moved = None;
         if progress.journal != journal.journal() {
-            // Restored elsewhere, or upgraded: the old journal is not to be had any more.
-            let first = segment::list(&directory)?.first().map_or(journal.reserved(), |n| n * segment::SIZE);
-            moved = Some(progress.position);
+            // Restored elsewhere, promoted, or upgraded: the old journal is not to be had any more.
+            let first = segment::first_of(&directory, journal.journal())?;
+            moved = Some((first.map_or(journal.epoch_start(), |n| n * segment::SIZE), "another journal"));
+        } else if progress.position > journal.reserved() {
+            // What this epoch brought is surely new; of older parts nobody knows what the ledger has of them.
+            moved = Some((journal.epoch_start(), "a part of the journal that is gone"));
+        }
+        let old = progress.position;
+        if let Some((first, _)) = moved {
             progress.journal = journal.journal();
             (progress.position, progress.needed_from) = (first, first);
         }
-        if progress.position > journal.reserved() {
-            let reason =
-                format!("it is at {}, the journal ends at {}", progress.position, journal.reserved());
-            return Err(LedgerError::Misplaced { reason });
-        }
         let mut merger = Merger::new(session::database().to_u32(), progress.position, progress.needed_from);
-        if let Some(old) = moved {
-            merger.gap(
-                progress.position,
-                progress.position,
-                &format!("the ledger was at {old} of another journal"),
-            );
+        if let Some((first, place)) = moved {
+            let reason = format!("the ledger was at {old} of {place}");
+            pgrx::warning!("pg_custodian: the ledger goes on at {first} of the audit journal: {reason}");
+            merger.gap(first, first, &reason);
         }
         let cursor = Cursor::new(&directory, merger.read_from(), 0);
         slot.position.store(progress.position, Ordering::Release);
@@ -120,13 +122,14 @@ impl Writer {
             progress,
             images,
             released: None,
+            warned_at: None,
         }))
     }
 
     fn work(mut self) -> Result<End, LedgerError> {
         let mut idle = 0;
         while !worker::shall_end() {
-            self.keep_room()?;
+            self.keep_room();
             let before = self.merger.done();
             let full = self.read()?;
             if !self.store()? {
@@ -145,15 +148,18 @@ impl Writer {
     }
 
     /// One segment more than needed now, so that backends do not have to make it.
-    fn keep_room(&self) -> Result<(), LedgerError> {
+    fn keep_room(&mut self) {
         let journal = self.journal;
         // Nobody makes segments ahead of a journal that nobody writes to.
         if journal.reserved() > journal.epoch_start()
             && journal.allocated() < journal.reserved() + segment::SIZE
+            && let Err(error) = ensure_allocated(&self.directory, journal, journal.reserved() + segment::SIZE)
+            && self.warned_at.is_none_or(|at| at.elapsed() > WARNINGS)
         {
-            ensure_allocated(&self.directory, journal, journal.reserved() + segment::SIZE)?;
+            // Draining what is there is what makes room.
+            self.warned_at = Some(Instant::now());
+            pgrx::warning!("pg_custodian: could not make room in the audit journal: {error}");
         }
-        Ok(())
     }
 
     /// Merges until a batch is full, which it returns, or the journal has no more.
@@ -213,12 +219,7 @@ impl Writer {
         self.released = None;
         self.slot.needed_from.store(position, Ordering::Release);
         let Some(needed) = self.memory.journal_needed_from() else { return Ok(()) };
-        // The newest segment stays for ever: numbers must not run backwards.
-        let end = (needed / segment::SIZE).min(self.journal.reserved() / segment::SIZE);
-        for number in segment::list(&self.directory)?.into_iter().take_while(|number| *number < end) {
-            segment::remove(&self.directory, number)?;
-        }
-        Ok(())
+        Ok(segment::remove_below(&self.directory, self.journal, needed)?)
     }
 
     fn rest(&mut self, idle: u32) {

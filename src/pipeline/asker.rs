@@ -149,14 +149,27 @@ impl Asker {
         self.person.is_some() || self.enrolled.is_some()
     }
 
-    /// What to do with an event that could not be recorded.
+    /// Sees that the record of a statement is as safe as it must be, and decides what becomes of the
+    /// statement if it is not. Returns its number, 0 if it is not recorded.
     pub(super) fn judge(&self, recorded: Result<u32, trail::TrailError>) -> Result<u32, ErrorReport> {
-        match recorded {
-            Ok(number) => Ok(number),
-            Err(error) if self.is_accountable() => Err(report(error)),
+        let number = match recorded {
+            Ok(number) => number,
+            Err(error) if self.is_accountable() => return Err(report(error)),
             Err(error) => {
                 trail::warn(&error);
-                Ok(0)
+                return Ok(0);
+            }
+        };
+        match trail::secure() {
+            Ok(()) => Ok(number),
+            Err(error) if self.is_accountable() => {
+                capture::withdrawn(number, crate::pg::attempt::sqlstate(error.code() as i32));
+                failure::recorded_ahead();
+                Err(report(error))
+            }
+            Err(error) => {
+                trail::warn(&error);
+                Ok(number)
             }
         }
     }

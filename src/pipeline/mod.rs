@@ -25,7 +25,6 @@ use crate::event::{Class, Origin, Shape, redact};
 use crate::gate;
 use crate::identity::enrolled::Mode;
 use crate::identity::{IdentityError, session as identity};
-use crate::journal::recovery;
 use crate::ledger::guard;
 use crate::masking::{self, FieldPolicy, MaskError};
 use crate::pg::hooks::object_access::{Access, ObjectAccess};
@@ -76,14 +75,9 @@ pub fn handlers() -> Handlers {
     }
 }
 
-/// Shared memory is new: the journal goes on in a new epoch. If it cannot, every statement of
-/// people and enrolled roles is refused until somebody mends it, and everybody else works.
+/// Shared memory is new.
 fn started() {
-    let Some(journal) = trail::journal() else { return };
-    match recovery::begin_epoch(&trail::directory(), journal) {
-        Ok(()) => recording::started(),
-        Err(error) => pgrx::warning!("pg_custodian: could not start the audit journal: {error}"),
-    }
+    recording::start_journal();
 }
 
 thread_local! {
@@ -256,7 +250,7 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
     let serial = if anybody { ANYBODY } else { asker.serial };
     let recorded = capture::start(planned.key(), serial, &facts, shape);
     KEY.set(key);
-    asker.judge(recorded.map(|()| 0))?;
+    asker.judge(recorded)?;
     if capture::depth() == 0 {
         failure::passed(planned.end(), false);
     }

@@ -6,9 +6,15 @@
 //! `setting` event with the old and the new value, written once for the server, by the launcher.
 
 use crate::event::{Note, Outcome};
+use crate::journal::Io;
+use crate::journal::recovery::{Start, begin_epoch};
 use crate::pg::{session, shared};
+use crate::settings::JournalIo;
 use crate::{settings, trail};
 use serde_json::{Map, Value, json};
+use std::cell::Cell;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// What is in force in this process, by the name of the setting.
 fn in_force() -> Map<String, Value> {
@@ -16,8 +22,46 @@ fn in_force() -> Map<String, Value> {
     settings::NAMES.iter().map(|name| ((*name).to_string(), value(name))).collect()
 }
 
-/// The journal has begun an epoch; in the postmaster.
-pub(super) fn started() {
+/// The journal goes on in a new epoch, because shared memory is new; in the postmaster. If it cannot, every statement
+/// of people and enrolled roles is refused, everybody else works, and the launcher tries again for as long as that lasts.
+/// Returns whether the journal runs.
+pub fn start_journal() -> bool {
+    let Some(journal) = trail::journal() else { return true };
+    if journal.started().is_ok() {
+        return true;
+    }
+    let there = |file: &str| Path::new(file).exists();
+    let start = Start {
+        io: match settings::journal_io() {
+            JournalIo::Mmap => Io::Mmap,
+            JournalIo::Pwrite => Io::Pwrite,
+        },
+        on_standby: there("standby.signal"),
+        // The first start from a base backup: recovery renames the file.
+        copied: there("backup_label"),
+    };
+    match begin_epoch(&trail::directory(), journal, start) {
+        Ok(()) => started(),
+        Err(error) => {
+            // The launcher tries every second.
+            if WARNED.get().is_none_or(|at| at.elapsed() > WARNINGS) {
+                WARNED.set(Some(Instant::now()));
+                pgrx::warning!("pg_custodian: could not start the audit journal: {error}");
+            }
+            return false;
+        }
+    }
+    true
+}
+
+/// Between two warnings of the same.
+const WARNINGS: Duration = Duration::from_secs(60);
+
+thread_local! {
+    static WARNED: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+fn started() {
     let settings = in_force();
     let epoch = trail::journal().map_or(0, |journal| journal.epoch());
     let version = env!("CARGO_PKG_VERSION");

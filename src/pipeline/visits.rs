@@ -61,7 +61,7 @@ pub(super) fn turned_away(wish: &Wish) {
 
 fn note(event: &'static str, outcome: Outcome, sqlstate: Option<[u8; 5]>, detail: String) {
     let note = Note { event, outcome, sqlstate, object: None, detail: Some(detail) };
-    if let Err(lost) = trail::note(&note) {
+    if let Err(lost) = trail::note_in_passing(&note) {
         trail::warn(&lost);
     }
 }

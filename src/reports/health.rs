@@ -41,7 +41,7 @@ fn none(name: &'static str, found: &[String], fine: &str, hint: &str) -> Check {
 /// All checks, in the order in which one would mend them.
 pub fn checks() -> Result<Vec<Check>, ReportsError> {
     let memory = shared::get();
-    let mut checks = vec![library(memory), journal()];
+    let mut checks = vec![library(memory), journal(), syncs()];
     let slot = memory.and_then(|memory| memory.database(session::database().to_u32()));
     checks.push(process("ledger writer", slot, |slot| &slot.writer));
     checks.push(lag(slot));
@@ -124,6 +124,16 @@ fn journal() -> Check {
         Ok(()) => well(NAME, format!("started, at {}", journal.reserved())),
         Err(error) => bad(NAME, error.to_string(), HINT),
     }
+}
+
+/// What `pg_custodian.durability = power_loss` costs, and whether it holds.
+fn syncs() -> Check {
+    const NAME: &str = "journal syncs";
+    const HINT: &str = "A record that was under way when a sync failed is not made good by a later one. Mend or replace the disk; the count begins anew when the server starts.";
+    let Some(journal) = trail::journal() else { return bad(NAME, "none without the library", HINT) };
+    let ((asked, syncs), failures) = (journal.sync_figures(), journal.sync_failures());
+    let detail = format!("{asked} records waited for {syncs} syncs, {failures} of which failed");
+    if failures == 0 { well(NAME, detail) } else { bad(NAME, detail, HINT) }
 }
 
 fn process(name: &'static str, slot: Option<&DatabaseSlot>, of: fn(&DatabaseSlot) -> &Process) -> Check {

@@ -1,6 +1,7 @@
 //! The one entrance to the audit trail: events go from here into the journal, and nowhere else.
 //!
-//! Promises: when [`begin`] or [`note`] returned, the event survives everything but a power cut.
+//! Promises: when [`begin`] or [`note`] returned, the event survives everything but a power cut; that too
+//! when [`secure`] has returned, or [`note`], where `pg_custodian.durability` is `power_loss`.
 //! A frame explains every name it uses within its segment (who acts, what the statement is), so
 //! that readers can start at any segment. What to do when the journal cannot be written is for
 //! the caller, who knows whom it serves; [`end`] never fails, it warns.
@@ -41,12 +42,17 @@ pub enum TrailError {
 impl Report for TrailError {
     fn code(&self) -> PgSqlErrorCode {
         match self {
-            Self::Journal(JournalError::Full { .. }) => PgSqlErrorCode::ERRCODE_DISK_FULL,
-            Self::Journal(JournalError::Io { .. } | JournalError::Corrupt { .. }) => {
-                PgSqlErrorCode::ERRCODE_IO_ERROR
+            Self::Journal(JournalError::Full { .. } | JournalError::NotStarted { full: true }) => {
+                PgSqlErrorCode::ERRCODE_DISK_FULL
             }
+            Self::Journal(
+                JournalError::Io { .. }
+                | JournalError::Corrupt { .. }
+                | JournalError::Sync { .. }
+                | JournalError::NotSynced,
+            ) => PgSqlErrorCode::ERRCODE_IO_ERROR,
             Self::Journal(JournalError::TooLarge { .. }) => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            Self::Journal(JournalError::NotStarted) | Self::NotPreloaded => {
+            Self::Journal(JournalError::NotStarted { full: false }) | Self::NotPreloaded => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
             }
         }
@@ -54,11 +60,14 @@ impl Report for TrailError {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Journal(JournalError::Full { .. }) => {
+            Self::Journal(JournalError::Full { .. } | JournalError::NotStarted { full: true }) => {
                 "Free space on the file system that holds the directory \"pg_custodian\" of the data directory.".into()
             }
-            Self::Journal(JournalError::NotStarted) => {
-                "The server log says why the journal could not be started; restart the server after mending it.".into()
+            Self::Journal(JournalError::NotStarted { full: false }) => {
+                "The server log says why the journal could not be started; it starts by itself when that is mended.".into()
+            }
+            Self::Journal(JournalError::Sync { .. } | JournalError::NotSynced) => {
+                "Repeat the statement; if it fails again, see the server log and the disk that holds the directory \"pg_custodian\".".into()
             }
             Self::Journal(_) => "See the server log and the directory \"pg_custodian\" of the data directory.".into(),
             Self::NotPreloaded => {
@@ -136,8 +145,19 @@ pub fn transaction_ended(committed: Option<bool>) {
     });
 }
 
-/// Records an event that is not a statement.
+/// Waits, with `pg_custodian.durability = power_loss`, until what this session has recorded is on disk.
+pub fn secure() -> Result<(), TrailError> {
+    with(Trail::secure)
+}
+
+/// Records an event that is not a statement, and [secures](secure) it.
 pub fn note(note: &Note) -> Result<(), TrailError> {
+    note_in_passing(note)?;
+    secure()
+}
+
+/// [`note`] of what nothing depends on: it is on disk with what follows.
+pub fn note_in_passing(note: &Note) -> Result<(), TrailError> {
     with(|trail| trail.note(note))
 }
 

@@ -3,8 +3,9 @@
 use super::{Beginning, Ending, TrailError, directory, journal};
 use crate::event::codec::{self, BeginHead};
 use crate::event::{Context, End, Note, Object, Outcome, PersonTag, Shape};
-use crate::journal::{Appender, Placed, segment};
+use crate::journal::{Appender, Placed, Shared, segment, sync};
 use crate::pg::{session, shared};
+use crate::settings::{self, Durability};
 
 /// Shapes remembered per session; more are sent again, which costs space and nothing else.
 const SHAPES: usize = 512;
@@ -53,6 +54,12 @@ pub(super) struct Trail {
     shapes: Vec<Option<Known>>,
     unnamed: Option<Known>,
     buffer: Vec<u8>,
+    /// Ends that could not be recorded yet.
+    owed: Vec<Vec<u8>>,
+    /// The first segment with something of this session that is perhaps not on disk.
+    unsynced: Option<u64>,
+    /// How many syncs had failed before that was appended.
+    failures: u64,
     /// An end that is recorded when its transaction has ended.
     waiting: Option<(End, Vec<Object>)>,
     /// The transaction that recorded statements have changed something in, else 0.
@@ -81,6 +88,9 @@ impl Trail {
             shapes: std::iter::repeat_with(|| None).take(SHAPES).collect(),
             unnamed: None,
             buffer: Vec::with_capacity(4096),
+            owed: Vec::new(),
+            unsynced: None,
+            failures: 0,
             waiting: None,
             undecided: 0,
             warned_at: i64::MIN,
@@ -190,6 +200,8 @@ impl Trail {
         codec::put_end(&mut self.buffer, end);
         if let Err(error) = self.append() {
             self.warn(&error);
+            // Without its end a statement stays open, and the journal with it.
+            self.owed.push(self.buffer.clone());
         }
     }
 
@@ -221,6 +233,8 @@ impl Trail {
         record: impl Fn(&mut Vec<u8>, bool),
     ) -> Result<(), TrailError> {
         let journal = journal().ok_or(TrailError::NotPreloaded)?;
+        self.forget_lost(journal);
+        self.pay(journal)?;
         let mut segment = journal.reserved() / segment::SIZE;
         loop {
             let mut buffer = std::mem::take(&mut self.buffer);
@@ -252,6 +266,7 @@ impl Trail {
                             known.keep_text(text, segment);
                         }
                     }
+                    self.unsynced.get_or_insert(segment);
                     self.wake_writer();
                     return Ok(());
                 }
@@ -261,9 +276,46 @@ impl Trail {
 
     fn append(&mut self) -> Result<(), TrailError> {
         let journal = journal().ok_or(TrailError::NotPreloaded)?;
+        self.pay(journal)?;
         self.appender.append(journal, &self.buffer)?;
         self.wake_writer();
         Ok(())
+    }
+
+    /// Records what is owed, in its order.
+    fn pay(&mut self, journal: &Shared) -> Result<(), TrailError> {
+        while let Some(end) = self.owed.first() {
+            self.appender.append(journal, end)?;
+            self.owed.remove(0);
+        }
+        Ok(())
+    }
+
+    /// What explains names may have been lost when a sync failed: then it is sent again.
+    fn forget_lost(&mut self, journal: &Shared) {
+        let failures = journal.sync_failures();
+        if failures != self.failures {
+            self.context_segment = 0;
+            for known in self.shapes.iter_mut().flatten() {
+                (known.segment, known.text_segment) = (0, 0);
+            }
+        }
+        // From before the last wait: nobody will wait for that any more, and its segment may be gone.
+        self.unsynced = None;
+        self.failures = failures;
+    }
+
+    pub(super) fn secure(&mut self) -> Result<(), TrailError> {
+        let Some(segment) = self.unsynced.take() else { return Ok(()) };
+        if settings::durability() == Durability::ServerCrash {
+            return Ok(());
+        }
+        let journal = journal().ok_or(TrailError::NotPreloaded)?;
+        sync::sync(&directory(), journal, segment, self.failures).map_err(|error| {
+            // If the file is gone that we have open, the next record shall notice.
+            self.appender = Appender::new(directory());
+            error.into()
+        })
     }
 
     /// Records an event for another database than this process's, or with `database` 0 for all. This is
@@ -276,7 +328,8 @@ impl Trail {
         self.context.number = 1;
         codec::put_context(&mut self.encoded_context, &self.context);
         let (session, at) = (self.context.session, session::now());
-        self.append_explained(None, |out, _| codec::put_note(out, session, 1, at, note))
+        self.append_explained(None, |out, _| codec::put_note(out, session, 1, at, note))?;
+        self.secure()
     }
 
     fn wake_writer(&self) {

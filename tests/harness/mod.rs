@@ -8,6 +8,7 @@
 #![allow(dead_code)]
 
 pub mod command;
+pub mod disk;
 pub mod shop;
 pub mod token;
 pub mod wire;
@@ -54,9 +55,14 @@ impl Wanted {
 
     /// Makes and starts the cluster.
     pub fn start(self) -> Cluster {
-        let cluster = Cluster::create(&self);
+        let cluster = self.make();
         cluster.start();
         cluster
+    }
+
+    /// Makes the cluster, for who has something to do in its directory before it starts.
+    pub fn make(self) -> Cluster {
+        Cluster::create(&self)
     }
 }
 
@@ -185,6 +191,39 @@ impl Cluster {
         }
     }
 
+    /// Puts the journal elsewhere, behind a symbolic link; before the server starts, or while it is down.
+    pub fn move_journal(&self, to: &Path) {
+        let link = self.file("pg_custodian");
+        command::as_server(Path::new("ln")).arg("-s").arg(to).arg(link).succeed();
+    }
+
+    /// Another server made of this one by pg_basebackup, not started yet; `standby` follows this one.
+    pub fn base_backup(&self, standby: bool) -> Cluster {
+        let copy = Cluster {
+            bin: self.bin.clone(),
+            directory: command::make_directory("pg_custodian-cluster"),
+            port: free_port(),
+        };
+        let mut program = command::as_server(&self.bin.join("pg_basebackup"));
+        program.args(["-U", "postgres", "-c", "fast", "-X", "stream", "-h"]).arg(&self.directory);
+        program.args(["-p", &self.port.to_string()]).arg("-D").arg(copy.data());
+        if standby {
+            program.arg("-R");
+        }
+        program.succeed();
+        copy.add_conf(&format!(
+            "port = {}\nunix_socket_directories = '{}'",
+            copy.port,
+            copy.directory.display()
+        ));
+        copy
+    }
+
+    /// Makes a primary of a standby.
+    pub fn promote(&self) {
+        self.superuser("postgres").execute("select pg_promote()", &[]).unwrap();
+    }
+
     /// Waits until the server answers again, for example after the death of a backend.
     pub fn wait_until_up(&self) {
         wait_for("the server", || self.config("postgres", "postgres").connect(NoTls).is_ok());
@@ -204,6 +243,11 @@ impl Cluster {
 
     pub fn try_superuser(&self, database: &str) -> Result<Client, postgres::Error> {
         self.config("postgres", database).connect(NoTls)
+    }
+
+    /// Somebody without a password, by the socket.
+    pub fn local(&self, user: &str, database: &str) -> Client {
+        self.config(user, database).connect(NoTls).unwrap()
     }
 
     /// Somebody with a password, over TCP as an application would.

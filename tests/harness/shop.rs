@@ -17,8 +17,12 @@ pub fn open(mode: &str) -> Shop {
 }
 
 pub fn open_on(server: Wanted, mode: &str) -> Shop {
-    let shop =
-        Shop { cluster: server.start(), issuer: Signer::new(Algorithm::RS256), password: random_text(16) };
+    open_in(server.start(), mode)
+}
+
+/// A shop on a server that runs.
+pub fn open_in(cluster: Cluster, mode: &str) -> Shop {
+    let shop = Shop { cluster, issuer: Signer::new(Algorithm::RS256), password: random_text(16) };
     shop.cluster.create_database("shop");
     let mut admin = shop.admin();
     admin.batch_execute(include_str!("shop.sql")).unwrap();
