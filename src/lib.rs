@@ -36,6 +36,7 @@ pgrx::pg_module_magic!(name, version);
 pub extern "C-unwind" fn _PG_init() {
     settings::define(pg::session::is_preloading());
     pg::start_option::define();
+    pg::remote::define();
     pg::text_setting::define(&capture::choice::SETTINGS);
     pg::version::reserve_settings();
     if pg::session::is_preloading() {

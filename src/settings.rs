@@ -51,7 +51,7 @@ pub enum JournalIo {
 
 /// The names of all settings whose changes are recorded: all but the token, which is none by the time
 /// anybody could look. A test compares them with the server's.
-pub const NAMES: [&str; 14] = [
+pub const NAMES: [&str; 15] = [
     "pg_custodian.audit_classes",
     "pg_custodian.audit_object_role",
     "pg_custodian.audit_roles",
@@ -59,6 +59,7 @@ pub const NAMES: [&str; 14] = [
     "pg_custodian.exclude_relations",
     "pg_custodian.exclude_statements",
     "pg_custodian.failure_delay",
+    "pg_custodian.forward_to",
     "pg_custodian.identity_scope",
     "pg_custodian.journal_io",
     "pg_custodian.maintenance",

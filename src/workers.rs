@@ -8,7 +8,7 @@
 use crate::pg::shared::{self, DatabaseSlot, Process, ProcessState, Shared};
 use crate::pg::{catalog, session, transaction, worker};
 use crate::pipeline::recording;
-use crate::{access, ledger, trail};
+use crate::{access, ledger};
 use pgrx::pg_sys::{self, Oid};
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -81,7 +81,6 @@ fn databases() -> Vec<(Oid, bool)> {
 /// the extension. Returns whether something is left to do later.
 fn survey(memory: &Shared, without: &mut HashSet<Oid>) -> bool {
     let present = databases();
-    let from = trail::journal().map_or(0, |journal| journal.reserved());
     let mut later = false;
     let exists = |database: u32| present.iter().any(|(oid, _)| oid.to_u32() == database);
     let connects =
@@ -89,10 +88,9 @@ fn survey(memory: &Shared, without: &mut HashSet<Oid>) -> bool {
     without.retain(|database| exists(database.to_u32()));
     for (database, _) in present.iter().filter(|(_, connects)| *connects) {
         if !without.contains(database) {
-            // Not seen before. On a restart its place in the journal is not known before its writer
-            // has looked: until then everything is kept.
-            let needed = if session::in_recovery() { from } else { 0 };
-            match memory.take_database(database.to_u32(), needed) {
+            // Not seen before. Its place in the journal is not known before its writer has looked: until
+            // then everything is kept.
+            match memory.take_database(database.to_u32(), 0) {
                 Some(_) => _ = without.insert(*database),
                 None => later = true,
             }

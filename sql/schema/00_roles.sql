@@ -10,6 +10,10 @@ BEGIN
         CREATE ROLE custodian_auditor NOLOGIN;
         COMMENT ON ROLE custodian_auditor IS 'pg_custodian: reads and verifies the audit trail';
     END IF;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'custodian_forwarder') THEN
+        CREATE ROLE custodian_forwarder NOLOGIN;
+        COMMENT ON ROLE custodian_forwarder IS 'pg_custodian: standbys forward to the primary''s ledger as a member of it';
+    END IF;
 END
 $$;
 

@@ -49,7 +49,7 @@ COMMENT ON TABLE audit.ledger IS 'Everything that was recorded, append-only, eac
 COMMENT ON COLUMN audit.ledger.seq IS 'Number of the row, from 1, without gaps';
 COMMENT ON COLUMN audit.ledger.at IS 'When the statement began or the event happened';
 COMMENT ON COLUMN audit.ledger.event IS 'statement, identity, grant, revoke, policy, enrollment, issuer, revocation, gap, ...';
-COMMENT ON COLUMN audit.ledger.session IS 'The session, as log_line_prefix shows it for %c';
+COMMENT ON COLUMN audit.ledger.session IS 'The session, as log_line_prefix shows it for %c; then @ and the name of the standby, if it was on one';
 COMMENT ON COLUMN audit.ledger.statement IS 'Number of the statement in its session';
 COMMENT ON COLUMN audit.ledger.parent IS 'Number of the statement that ran this one; NULL if the client sent it';
 COMMENT ON COLUMN audit.ledger.depth IS 'How many statements this one is nested in';
@@ -189,7 +189,7 @@ SELECT seq, at, issuer, user_id, user_email, token_id, session, statement AS num
             WHEN EXISTS (SELECT FROM audit.transactions AS t
                          WHERE t.session = l.session AND t.transaction = l.transaction AND NOT t.committed) THEN false
        END AS committed,
-       outcome, sqlstate
+       outcome, sqlstate, substring(session FROM '@(.*)') AS server
 FROM audit.ledger AS l
 WHERE event = 'statement';
 REVOKE ALL ON audit.statements FROM PUBLIC;
@@ -202,6 +202,7 @@ COMMENT ON COLUMN audit.statements.statement IS 'Text of the statement, without 
 COMMENT ON COLUMN audit.statements.bytes IS 'Bytes sent to the client while it ran';
 COMMENT ON COLUMN audit.statements.transaction IS 'Number of its transaction, if that had changed something by then';
 COMMENT ON COLUMN audit.statements.committed IS 'Whether that transaction committed; NULL while it goes on, and if the server died in it';
+COMMENT ON COLUMN audit.statements.server IS 'The standby that it ran on; NULL: this server';
 COMMENT ON COLUMN audit.statements.number IS 'Number of the statement in its session';
 
 CREATE VIEW audit.objects AS
@@ -214,19 +215,22 @@ COMMENT ON VIEW audit.objects IS 'The objects of the recorded statements, a row 
 
 CREATE VIEW audit.events AS
 SELECT seq, at, event, issuer, user_id, user_email, token_id, session, pid, session_role, role, client_addr,
-       application, outcome, sqlstate, object, detail::jsonb AS detail
+       application, outcome, sqlstate, object, detail::jsonb AS detail, substring(session FROM '@(.*)') AS server
 FROM audit.ledger
 WHERE event <> 'statement';
 REVOKE ALL ON audit.events FROM PUBLIC;
 COMMENT ON VIEW audit.events IS 'Everything recorded that is not a statement: identification, grants, policies, lost parts of the journal';
+COMMENT ON COLUMN audit.events.server IS 'The standby that it happened on; NULL: this server';
 
 CREATE VIEW audit.denials AS
 SELECT seq, at, user_id, user_email, session_role, client_addr, event,
-       coalesce(query, object) AS what, objects, sqlstate, detail::jsonb AS detail
+       coalesce(query, object) AS what, objects, sqlstate, detail::jsonb AS detail,
+       substring(session FROM '@(.*)') AS server
 FROM audit.ledger
 WHERE outcome = 'denied';
 REVOKE ALL ON audit.denials FROM PUBLIC;
 COMMENT ON VIEW audit.denials IS 'What was refused';
+COMMENT ON COLUMN audit.denials.server IS 'The standby that it happened on; NULL: this server';
 
 CREATE VIEW audit.access_log AS
 SELECT user_id, user_email, command AS function_name, parameters, rows AS rows_returned,

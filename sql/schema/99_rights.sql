@@ -1,7 +1,7 @@
 -- Who may do what. Everything was taken from PUBLIC where it was made; here it is given back.
 
 GRANT USAGE ON SCHEMA custodian, access, mask, masked TO PUBLIC;
-GRANT USAGE ON SCHEMA audit TO custodian_admin, custodian_auditor;
+GRANT USAGE ON SCHEMA audit TO custodian_admin, custodian_auditor, custodian_forwarder;
 
 -- Everybody: to say who they are, and to see what they may do.
 GRANT EXECUTE ON FUNCTION
@@ -50,7 +50,7 @@ GRANT EXECUTE ON FUNCTION custodian.list_sessions(), custodian.status()
     TO custodian_admin, custodian_auditor;
 
 -- Auditors: the trail, and its proof.
-GRANT SELECT ON audit.ledger, audit.chain, audit.transactions, audit.statements, audit.objects, audit.events, audit.denials, audit.access_log
+GRANT SELECT ON audit.ledger, audit.chain, audit.origins, audit.transactions, audit.statements, audit.objects, audit.events, audit.denials, audit.access_log
     TO custodian_auditor;
 GRANT EXECUTE ON FUNCTION
     audit.field_policies(text[], text[]),
@@ -58,3 +58,8 @@ GRANT EXECUTE ON FUNCTION
     audit.verify(bigint, bigint, jsonb),
     audit.checkpoint()
     TO custodian_auditor;
+
+-- Standbys: to send what they have recorded, and nothing else.
+GRANT EXECUTE ON FUNCTION
+    audit.accept_forwarded(text, bytea, bigint, integer, bigint, bigint, integer, bigint, bytea)
+    TO custodian_forwarder;

@@ -5,7 +5,8 @@
 //! a segment explains every name that it uses.
 
 use super::{
-    Begin, Change, Class, Context, End, Note, Noted, Object, Origin, Outcome, PersonTag, Shape, Text,
+    Begin, Change, Class, Context, End, Forwarded, Note, Noted, Object, Origin, Outcome, PersonTag, Place,
+    Shape, Text,
 };
 
 const CONTEXT: u8 = 1;
@@ -14,6 +15,7 @@ const BEGIN: u8 = 3;
 const END: u8 = 4;
 const NOTE: u8 = 5;
 const OBJECTS: u8 = 6;
+const FORWARDED: u8 = 7;
 /// Whether a transaction committed: 0, 1, or this.
 const UNKNOWN: u8 = 2;
 
@@ -42,6 +44,8 @@ pub enum Record {
         statement: u32,
         objects: Vec<Object>,
     },
+    /// It takes the rest of the payload.
+    Forwarded(Forwarded),
 }
 
 /// Appends `context`.
@@ -151,17 +155,65 @@ pub fn put_end(out: &mut Vec<u8>, end: &End) {
     }
 }
 
+/// Appends what a standby has sent; nothing can follow in the payload.
+pub fn put_forwarded(out: &mut Vec<u8>, forwarded: &Forwarded) {
+    out.push(FORWARDED);
+    put_u32(out, forwarded.database);
+    put_text(out, &forwarded.role);
+    put_text(out, &forwarded.server);
+    out.extend_from_slice(&forwarded.journal);
+    for place in [forwarded.from, forwarded.to] {
+        put_u64(out, place.position);
+        put_u32(out, place.rows);
+        put_u64(out, place.needed_from);
+    }
+    out.extend_from_slice(&forwarded.records);
+}
+
+/// Appends an event that was read before, as [`put_note`] does.
+pub fn put_noted(out: &mut Vec<u8>, noted: &Noted) {
+    put_any_note(
+        out,
+        (noted.session, noted.context, noted.at),
+        &noted.event,
+        noted.outcome,
+        noted.sqlstate.as_ref(),
+        noted.object.as_deref(),
+        noted.detail.as_deref(),
+    );
+}
+
 /// Appends `note`, made by `session` in `context` at the time `at`.
 pub fn put_note(out: &mut Vec<u8>, session: u64, context: u32, at: i64, note: &Note) {
+    put_any_note(
+        out,
+        (session, context, at),
+        note.event.as_bytes(),
+        note.outcome,
+        note.sqlstate.as_ref(),
+        note.object.as_deref().map(str::as_bytes),
+        note.detail.as_deref().map(str::as_bytes),
+    );
+}
+
+fn put_any_note(
+    out: &mut Vec<u8>,
+    (session, context, at): (u64, u32, i64),
+    event: &[u8],
+    outcome: Outcome,
+    sqlstate: Option<&[u8; 5]>,
+    object: Option<&[u8]>,
+    detail: Option<&[u8]>,
+) {
     out.push(NOTE);
     put_session(out, session);
     put_u32(out, context);
     put_u64(out, at as u64);
-    put_text(out, note.event.as_bytes());
-    out.push(note.outcome as u8);
-    put_optional(out, note.sqlstate.as_ref().map(|s| &s[..]));
-    put_optional(out, note.object.as_deref().map(str::as_bytes));
-    put_optional(out, note.detail.as_deref().map(str::as_bytes));
+    put_text(out, event);
+    out.push(outcome as u8);
+    put_optional(out, sqlstate.map(|code| &code[..]));
+    put_optional(out, object);
+    put_optional(out, detail);
 }
 
 fn put_u32(out: &mut Vec<u8>, value: u32) {
@@ -240,8 +292,25 @@ impl<'a> Input<'a> {
             OBJECTS => {
                 Record::Objects { session: self.session()?, statement: self.u32()?, objects: self.objects()? }
             }
+            FORWARDED => Record::Forwarded(self.forwarded()?),
             _ => return None,
         })
+    }
+
+    fn forwarded(&mut self) -> Option<Forwarded> {
+        Some(Forwarded {
+            database: self.u32()?,
+            role: self.text()?,
+            server: self.text()?,
+            journal: self.array()?,
+            from: self.place()?,
+            to: self.place()?,
+            records: self.take(self.bytes.len() - self.at)?.to_vec(),
+        })
+    }
+
+    fn place(&mut self) -> Option<Place> {
+        Some(Place { position: self.u64()?, rows: self.u32()?, needed_from: self.u64()? })
     }
 
     fn context(&mut self) -> Option<Context> {
@@ -255,6 +324,7 @@ impl<'a> Input<'a> {
             client_address: self.optional()?,
             application: self.text()?,
             person: None,
+            server: Vec::new(),
         };
         let (issuer, user_id) = (self.optional_string()?, self.optional_string()?);
         let (email, token_id) = (self.optional_string()?, self.optional_string()?);
@@ -414,6 +484,7 @@ mod tests {
                 email: Some("alice@example.com".into()),
                 token_id: None,
             }),
+            server: Vec::new(),
         };
         let shape = Shape {
             class: Class::Read,
@@ -485,6 +556,16 @@ mod tests {
         put_objects(&mut out, 7, 12, &objects);
         put_end(&mut out, &end);
         put_note(&mut out, 7, 2, 5, &note);
+        let forwarded = Forwarded {
+            database: 5,
+            role: b"standby1".to_vec(),
+            server: b"one".to_vec(),
+            journal: [9; 16],
+            from: Place { position: 1, rows: 2, needed_from: 1 },
+            to: Place { position: 10, rows: 0, needed_from: 8 },
+            records: b"records".to_vec(),
+        };
+        put_forwarded(&mut out, &forwarded);
         let noted = Noted {
             session: 7,
             context: 2,
@@ -503,6 +584,7 @@ mod tests {
             Record::Objects { session: 7, statement: 12, objects },
             Record::End(end),
             Record::Note(noted),
+            Record::Forwarded(forwarded),
         ];
         (out, records)
     }

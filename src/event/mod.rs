@@ -117,6 +117,9 @@ pub struct Context {
     pub client_address: Option<Text>,
     pub application: Text,
     pub person: Option<PersonTag>,
+    /// The standby that it was on; empty if it was on this server. Not part of the encoded context: whoever
+    /// decodes what a standby has sent knows.
+    pub server: Text,
 }
 
 /// What statements that do the same to the same objects have in common: sent once per session and
@@ -217,6 +220,33 @@ pub struct Noted {
     pub sqlstate: Option<[u8; 5]>,
     pub object: Option<Text>,
     pub detail: Option<Text>,
+}
+
+/// What a standby has sent, as the primary's journal holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forwarded {
+    pub database: u32,
+    /// The role that it was sent by.
+    pub role: Text,
+    /// The standby's name.
+    pub server: Text,
+    /// The name of the standby's journal, and how far the ledger was and is with it.
+    pub journal: [u8; 16],
+    pub from: Place,
+    pub to: Place,
+    /// Context, shape, begin and end, and notes, whole rows only.
+    pub records: Vec<u8>,
+}
+
+/// How far a ledger is with a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    /// All rows for what lies below are in the ledger.
+    pub position: u64,
+    /// And so many of those that follow.
+    pub rows: u32,
+    /// Reading must begin no later.
+    pub needed_from: u64,
 }
 
 /// A session's name as in the ledger: what log_line_prefix shows for %c.

@@ -2,6 +2,7 @@
 
 use crate::error::{Report, ServerError, report};
 use crate::journal::JournalError;
+use crate::pg::remote::RemoteError;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -22,6 +23,16 @@ pub enum LedgerError {
     NotCaughtUp(String),
     #[error("invalid argument: {0}")]
     BadArgument(String),
+    #[error("a standby writes no ledger")]
+    OnStandby,
+    #[error("the journal of server \"{server}\" is forwarded by role \"{role}\"")]
+    NotTheSender { server: String, role: String },
+    #[error("could not take what was forwarded: {0}")]
+    Unacceptable(&'static str),
+    #[error("could not accept what was forwarded: {0}")]
+    NotAccepted(String),
+    #[error("{0}")]
+    Forwarding(RemoteError),
 }
 
 impl Report for LedgerError {
@@ -33,6 +44,11 @@ impl Report for LedgerError {
             Self::Misplaced { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
             Self::NotCaughtUp(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::BadArgument(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::OnStandby => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Self::NotTheSender { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::Unacceptable(_) => PgSqlErrorCode::ERRCODE_INVALID_BINARY_REPRESENTATION,
+            Self::NotAccepted(_) => PgSqlErrorCode::ERRCODE_IO_ERROR,
+            Self::Forwarding(_) => PgSqlErrorCode::ERRCODE_CONNECTION_FAILURE,
         }
     }
 
@@ -50,7 +66,17 @@ impl Report for LedgerError {
                 "The data directory and its journal do not belong together; restore both from the same backup.".into()
             }
             Self::NotCaughtUp(_) => "The server log says what the ledger writer of this database is doing.".into(),
-            Self::BadArgument(_) => return None,
+            Self::BadArgument(_) | Self::Unacceptable(_) => return None,
+            Self::OnStandby => {
+                "Name all servers in \"pg_custodian.forward_to\", with target_session_attrs=read-write.".into()
+            }
+            Self::NotTheSender { .. } => {
+                "Let each standby forward as a role of its own, and always as the same.".into()
+            }
+            Self::NotAccepted(_) => {
+                "See the server log and the directory \"pg_custodian\" of the data directory.".into()
+            }
+            Self::Forwarding(_) => "See \"pg_custodian.forward_to\".".into(),
         })
     }
 }

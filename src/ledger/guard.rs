@@ -84,7 +84,7 @@ pub fn concerns(relid: Oid, tables: &[Oid]) -> bool {
 
 /// The tables of the ledger in this database.
 pub fn tables() -> Vec<Oid> {
-    ["ledger", "chain"].into_iter().filter_map(|name| catalog::relation("audit", name)).collect()
+    ["ledger", "chain", "origins"].into_iter().filter_map(|name| catalog::relation("audit", name)).collect()
 }
 
 /// Judges a statement that writes: not to the ledger, not to the catalogs that hold its guards.

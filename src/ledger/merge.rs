@@ -5,9 +5,10 @@
 //! reading must start again no later than at the oldest of them. After a restart everything below
 //! the position that the ledger has stored is read for its names and open statements only.
 
+use super::forwarded::Origins;
 use super::row::{Prepared, Row, Statement, prepare_context, prepare_shape};
 use crate::event::codec::{self, Record};
-use crate::event::{Begin, Context, End, Noted, Object, Outcome, Shape, object};
+use crate::event::{Begin, Context, End, Forwarded, Noted, Object, Outcome, Shape, object};
 use crate::journal::{Position, segment};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -39,6 +40,10 @@ pub struct Merger {
     texts: HashMap<(u64, u32), Rc<[u8]>>,
     open: HashMap<(u64, u32), Open>,
     rows: Vec<Row>,
+    /// How far the ledger is with what standbys send.
+    pub origins: Origins,
+    /// How many of the next rows were stored by somebody else.
+    skip: u32,
 }
 
 impl Merger {
@@ -58,6 +63,20 @@ impl Merger {
             texts: HashMap::new(),
             open: HashMap::new(),
             rows: Vec::new(),
+            origins: Origins::default(),
+            skip: 0,
+        }
+    }
+
+    /// Leaves out the next `count` rows that the journal yields.
+    pub fn skip(&mut self, count: u32) {
+        self.skip = count;
+    }
+
+    fn push(&mut self, row: Row) {
+        match self.skip.checked_sub(1) {
+            Some(left) => self.skip = left,
+            None => self.rows.push(row),
         }
     }
 
@@ -109,6 +128,7 @@ impl Merger {
                 Ok(Record::Objects { session, statement, objects }) => {
                     self.objects(session, statement, objects);
                 }
+                Ok(Record::Forwarded(batch)) => self.forwarded(at, batch),
                 Err(malformed) => self.damage(at, &malformed.to_string()),
             }
         }
@@ -121,8 +141,7 @@ impl Merger {
         dead.sort_by_key(|open| open.begun);
         for open in dead {
             if at >= self.stored {
-                let row = row_of(open, None, Outcome::Interrupted, Some(*b"57P02"));
-                self.rows.push(row);
+                self.push(row_of(open, None, Outcome::Interrupted, Some(*b"57P02")));
             }
         }
         self.done = self.done.max(end);
@@ -146,7 +165,7 @@ impl Merger {
 
     fn system_row(&mut self, event: &'static str, at: Position, detail: &str) {
         let detail = serde_json::json!({ "problem": detail, "position": at }).to_string();
-        self.rows.push(Row {
+        self.push(Row {
             at: self.clock,
             event: Cow::Borrowed(event.as_bytes()),
             session: 0,
@@ -165,6 +184,16 @@ impl Merger {
             self.contexts.insert((context.session, context.number), Rc::new(prepare_context(context)));
         } else {
             self.foreign.insert(context.session);
+        }
+    }
+
+    fn forwarded(&mut self, at: Position, batch: Forwarded) {
+        if at < self.stored || batch.database != self.database {
+            return;
+        }
+        match self.origins.take(batch) {
+            Ok(rows) => rows.into_iter().for_each(|row| self.push(row)),
+            Err(problem) => self.damage(at, &problem),
         }
     }
 
@@ -210,7 +239,7 @@ impl Merger {
         let Some(open) = self.open.remove(&(end.session, end.statement)) else { return };
         if at >= self.stored {
             let sqlstate = (end.sqlstate != *b"00000").then_some(end.sqlstate);
-            self.rows.push(row_of(open, Some(*end), end.outcome, sqlstate));
+            self.push(row_of(open, Some(*end), end.outcome, sqlstate));
         }
     }
 
@@ -220,7 +249,7 @@ impl Merger {
             return;
         }
         match self.contexts.get(&(note.session, note.context)).cloned() {
-            Some(context) => self.rows.push(Row {
+            Some(context) => self.push(Row {
                 at: note.at,
                 event: Cow::Owned(note.event),
                 session: note.session,

@@ -5,11 +5,16 @@
 //! whoever asks. Whoever goes below SQL is exposed by [`verify`], given a head kept elsewhere.
 //!
 //! [`merge`] turns frames into rows and [`chain`] into links of the chain, both without a server;
+//! [`forwarded`] is what standbys send, [`forwarder`] the life of the worker there, [`accept`] the door here.
 //! [`writer`] is the life of the background worker, [`table`] its tables, [`guard`] the locks on
 //! the door.
 
+pub mod accept;
 pub mod chain;
 pub mod error;
+mod forward_store;
+pub mod forwarded;
+pub mod forwarder;
 pub mod guard;
 pub mod merge;
 pub mod row;

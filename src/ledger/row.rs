@@ -181,13 +181,24 @@ pub struct Row {
 }
 
 impl Row {
+    /// The column `session`: of what was on a standby it names that, too.
+    pub fn session_name(&self) -> Text {
+        let mut name = session_name(self.session).into_bytes();
+        let server = &self.context.value.server;
+        if !server.is_empty() {
+            name.push(b'@');
+            name.extend_from_slice(server);
+        }
+        name
+    }
+
     /// Appends the canonical bytes of the row numbered `seq`.
     pub fn put_canonical(&self, out: &mut Vec<u8>, seq: i64) {
         out.push(VERSION);
         put_integer(out, seq);
         put_integer(out, self.at);
         put_text(out, &self.event);
-        put_text(out, session_name(self.session).as_bytes());
+        put_text(out, &self.session_name());
         match &self.statement {
             Some(statement) => {
                 put_integer(out, i64::from(statement.number));

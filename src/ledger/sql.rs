@@ -1,7 +1,8 @@
 //! The ledger's functions, as SQL sees them.
 
 use super::verify::{self, Checkpoint};
-use super::{table, writer};
+use super::{accept, table, writer};
+use crate::event::Place;
 use pgrx::JsonB;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -52,6 +53,44 @@ fn ledger_sync(timeout: pgrx::datum::Interval) -> Result<(), ErrorReport> {
 fn ledger_checkpoint() -> Result<JsonB, ErrorReport> {
     let progress = table::Progress::load(&table::Tables::require()?)?;
     Ok(JsonB(serde_json::json!({ "seq": progress.head.seq, "hash": hex::encode(progress.head.hash) })))
+}
+
+#[allow(clippy::type_complexity)] // as above
+#[pg_extern(sql = false)]
+fn ledger_accept_forwarded(
+    server: &str,
+    journal: &[u8],
+    from_position: i64,
+    from_rows: i32,
+    from_needed: i64,
+    to_position: i64,
+    to_rows: i32,
+    to_needed: i64,
+    records: Option<&[u8]>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(stored_position, Option<i64>),
+            name!(stored_rows, Option<i32>),
+            name!(stored_needed_from, Option<i64>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let place = |position: i64, rows: i32, needed_from: i64| Place {
+        position: position.max(0) as u64,
+        rows: rows.max(0) as u32,
+        needed_from: needed_from.max(0) as u64,
+    };
+    let from = place(from_position, from_rows, from_needed);
+    let to = place(to_position, to_rows, to_needed);
+    let stored = accept::accept(server, journal, from, to, records)?;
+    Ok(TableIterator::once((
+        stored.map(|place| place.position as i64),
+        stored.map(|place| place.rows as i32),
+        stored.map(|place| place.needed_from as i64),
+    )))
 }
 
 /// Name of this journal, for the first row of audit.chain.

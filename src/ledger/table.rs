@@ -4,7 +4,7 @@ use super::chain::{Hash, Head};
 use super::row::{Prepared, Row};
 use super::{LedgerError, row};
 use crate::error::ServerError;
-use crate::event::{Context, Shape, Text, session_name};
+use crate::event::{Context, Shape, Text};
 use crate::journal::Position;
 use crate::pg::heap::{self, Value};
 use crate::pg::{catalog, session};
@@ -188,7 +188,7 @@ pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) ->
         let arena = &mut images.arena;
         arena.clear();
         let event = put(arena, &row.event);
-        let session = put(arena, session_name(row.session).as_bytes());
+        let session = put(arena, &row.session_name());
         let outcome = put(arena, row.outcome.as_str().as_bytes());
         let hash = put(arena, &head.hash);
         let sqlstate = row.sqlstate.map(|code| put(arena, &code));

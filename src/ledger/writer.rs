@@ -5,16 +5,17 @@
 //! rows and position are stored together, so what a crash takes back is read again. A part of the
 //! journal is removed only when no ledger needs it, not even after losing unflushed commits.
 
+use super::forwarded::Origins;
 use super::merge::Merger;
 use super::table::{self, Images, Progress, Tables};
-use super::{LedgerError, row};
+use super::{LedgerError, forwarder, row};
 use crate::error::ServerError;
 use crate::journal::writer::ensure_allocated;
 use crate::journal::{self, Cursor, Next, Position, segment};
 use crate::pg::scope::Internal;
 use crate::pg::shared::{self, DatabaseSlot, Shared};
 use crate::pg::worker::End;
-use crate::pg::{session, worker};
+use crate::pg::{remote, session, worker};
 use crate::trail;
 use pgrx::pg_sys::Oid;
 use std::path::PathBuf;
@@ -74,35 +75,43 @@ impl Writer {
         // The launcher gives it a steward now.
         slot.set_installed(true);
         memory.wake_launcher();
-        while session::in_recovery() {
-            // A standby's ledger is the primary's: nothing to write until it is promoted.
-            worker::sleep(Some(Duration::from_secs(1)));
-            if worker::shall_end() {
-                return Ok(Err(End::Told));
-            }
-        }
         let journal = require_journal()?;
+        // A standby's ledger is the primary's: it goes there, and here once this server is promoted.
+        if let Some(end) = forwarder::until_promoted(memory, slot, journal)? {
+            return Ok(Err(end));
+        }
         let directory = trail::directory();
         let mut progress = worker::transaction(|| Progress::load(&tables))?;
-        let mut moved = None;
+        let origins = worker::transaction(Origins::load)?;
+        let (mut moved, mut skip, old) = (None, 0, progress.position);
         if progress.journal != journal.journal() {
-            // Restored elsewhere, promoted, or upgraded: the old journal is not to be had any more.
-            let first = segment::first_of(&directory, journal.journal())?;
-            moved = Some((first.map_or(journal.epoch_start(), |n| n * segment::SIZE), "another journal"));
+            moved = Some("another journal");
+            progress.journal = journal.journal();
+            (progress.position, progress.needed_from) = match origins.of(&progress.journal) {
+                // Promoted: this ledger has what was forwarded to the primary and has come back from there.
+                Some(origin) => {
+                    skip = origin.place.rows;
+                    (origin.place.position, origin.place.needed_from)
+                }
+                // Restored elsewhere, or upgraded: the old journal is not to be had any more.
+                None => {
+                    let first = segment::first_of(&directory, progress.journal)?;
+                    let first = first.map_or(journal.epoch_start(), |n| n * segment::SIZE);
+                    (first, first)
+                }
+            };
         } else if progress.position > journal.reserved() {
             // What this epoch brought is surely new; of older parts nobody knows what the ledger has of them.
-            moved = Some((journal.epoch_start(), "a part of the journal that is gone"));
-        }
-        let old = progress.position;
-        if let Some((first, _)) = moved {
-            progress.journal = journal.journal();
-            (progress.position, progress.needed_from) = (first, first);
+            moved = Some("a part of the journal that is gone");
+            (progress.position, progress.needed_from) = (journal.epoch_start(), journal.epoch_start());
         }
         let mut merger = Merger::new(session::database().to_u32(), progress.position, progress.needed_from);
-        if let Some((first, place)) = moved {
-            let reason = format!("the ledger was at {old} of {place}");
-            pgrx::warning!("pg_custodian: the ledger goes on at {first} of the audit journal: {reason}");
-            merger.gap(first, first, &reason);
+        merger.origins = origins;
+        if let Some(place) = moved {
+            let (now, reason) = (progress.position, format!("the ledger was at {old} of {place}"));
+            pgrx::warning!("pg_custodian: the ledger goes on at {now} of the audit journal: {reason}");
+            merger.gap(now, now, &reason);
+            merger.skip(skip);
         }
         let cursor = Cursor::new(&directory, merger.read_from(), 0);
         slot.position.store(progress.position, Ordering::Release);
@@ -188,11 +197,11 @@ impl Writer {
         };
         // Positions alone are worth a transaction only now and then.
         let far = progress.needed_from / segment::SIZE > self.progress.needed_from / segment::SIZE;
-        if rows.is_empty() && !far {
+        if rows.is_empty() && !far && !self.merger.origins.has_changed() {
             self.slot.position.store(progress.position, Ordering::Release);
             return Ok(true);
         }
-        let (images, ledger) = (&mut self.images, self.ledger);
+        let (images, origins, ledger) = (&mut self.images, &mut self.merger.origins, self.ledger);
         let stored = worker::transaction(|| {
             let Some(tables) = Tables::find().filter(|tables| tables.ledger == ledger) else {
                 return Ok(None);
@@ -200,6 +209,7 @@ impl Writer {
             let head = table::append(&tables, progress.head, &rows, images)?;
             let progress = Progress { head, ..progress };
             progress.store(&tables)?;
+            origins.store()?;
             Ok::<_, LedgerError>(Some(progress))
         })?;
         let Some(stored) = stored else { return Ok(false) };
@@ -239,8 +249,8 @@ impl Writer {
 pub fn sync(timeout: i128) -> Result<(), LedgerError> {
     let memory = shared::require()?;
     Tables::require()?;
-    if session::in_recovery() {
-        return Err(LedgerError::BadArgument("a standby has no ledger of its own".into()));
+    if session::in_recovery() && remote::address().is_none() {
+        return Err(LedgerError::OnStandby);
     }
     let timeout = u64::try_from(timeout)
         .map(Duration::from_micros)

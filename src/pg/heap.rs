@@ -195,6 +195,55 @@ pub fn update_only_row(relid: Oid, changes: &[(i16, Value<'_>)]) -> Result<(), S
     })
 }
 
+/// Puts a row into the table `relid` in the place of the one whose first column, a bytea, is `key`, or
+/// beside the others if there is none. `values` has one value per column.
+pub fn put_row(relid: Oid, key: &[u8], values: &[Value<'_>]) -> Result<(), ServerError> {
+    in_own_memory("pg_custodian put", || {
+        // SAFETY: a catalog-style update or insert (indexing.c) inside a transaction, under the lock taken here.
+        unsafe {
+            let relation = pg_sys::table_open(relid, pg_sys::RowExclusiveLock as i32);
+            let desc = (*relation).rd_att;
+            let columns = (*desc).natts as usize;
+            let mut datums = vec![Datum::null(); columns];
+            let mut nulls = vec![true; columns];
+            for (column, value) in values.iter().enumerate().take(columns) {
+                nulls[column] = matches!(value, Value::Null);
+                datums[column] = match value {
+                    Value::Null => Datum::null(),
+                    Value::Integer(value) => Datum::from(*value),
+                    Value::Varlena(bytes) => Datum::from(bytes.as_ptr() as usize),
+                };
+            }
+            let new = pg_sys::heap_form_tuple(desc, datums.as_mut_ptr(), nulls.as_mut_ptr());
+            let scan = pg_sys::systable_beginscan(
+                relation,
+                pg_sys::InvalidOid,
+                false,
+                std::ptr::null_mut(),
+                0,
+                std::ptr::null_mut(),
+            );
+            let mut old_datums = vec![Datum::null(); columns];
+            let mut old_nulls = vec![true; columns];
+            loop {
+                let old = pg_sys::systable_getnext(scan);
+                if old.is_null() {
+                    pg_sys::CatalogTupleInsert(relation, new);
+                    break;
+                }
+                pg_sys::heap_deform_tuple(old, desc, old_datums.as_mut_ptr(), old_nulls.as_mut_ptr());
+                if !old_nulls[0] && flat(old_datums[0]) == key {
+                    pg_sys::CatalogTupleUpdate(relation, &raw mut (*old).t_self, new);
+                    break;
+                }
+            }
+            pg_sys::systable_endscan(scan);
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        }
+        Ok(())
+    })
+}
+
 /// A column's value on its way out of a table.
 #[derive(Debug)]
 pub enum Read<'a> {

@@ -19,6 +19,7 @@ pub mod objects;
 pub mod parameters;
 pub mod query;
 pub mod raw;
+pub mod remote;
 pub mod scope;
 pub mod sent;
 pub mod session;

@@ -244,6 +244,19 @@ pub fn copied_out() -> u64 {
     }
 }
 
+/// Whether bytes are a text in the database's encoding.
+pub fn is_text(bytes: &[u8]) -> bool {
+    // SAFETY: reads as many bytes as there are; with noerr it raises nothing.
+    unsafe {
+        pg_sys::pg_verify_mbstr(
+            pg_sys::GetDatabaseEncoding(),
+            bytes.as_ptr().cast::<std::ffi::c_char>(),
+            bytes.len() as i32,
+            true,
+        )
+    }
+}
+
 /// Whether the server replays somebody else's log and can write nothing.
 pub fn in_recovery() -> bool {
     // SAFETY: reads shared memory.

@@ -254,7 +254,7 @@ impl Shared {
     }
 
     /// The extension may have come to a database: the launcher looks at all of them again.
-    pub(super) fn look_again(&self) {
+    pub fn look_again(&self) {
         self.wanted.fetch_add(1, Ordering::AcqRel);
         self.wake_launcher();
     }

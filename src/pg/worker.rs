@@ -47,7 +47,11 @@ pub fn shall_end() -> bool {
         // SAFETY: what every process does on SIGHUP, between transactions.
         unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) }
     }
-    BackgroundWorker::sigterm_received()
+    // That forgets the signal when it is asked; whoever asks next must hear of it, too.
+    if BackgroundWorker::sigterm_received() {
+        TOLD.set(true);
+    }
+    TOLD.get()
 }
 
 /// Sleeps until woken, or for `timeout`; ends the process if the postmaster died.
@@ -130,6 +134,7 @@ pub enum End {
 }
 
 thread_local! {
+    static TOLD: Cell<bool> = const { Cell::new(false) };
     static PLACE: Cell<Option<&'static Process>> = const { Cell::new(None) };
 }
 

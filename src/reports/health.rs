@@ -6,7 +6,7 @@ use crate::journal::segment;
 use crate::journal::writer::ensure_allocated;
 use crate::ledger::table::{Progress, Tables};
 use crate::pg::shared::{self, DatabaseSlot, Process, Shared};
-use crate::pg::{session, spi};
+use crate::pg::{remote, session, spi};
 use crate::{settings, trail};
 use std::sync::atomic::Ordering;
 
@@ -45,6 +45,9 @@ pub fn checks() -> Result<Vec<Check>, ReportsError> {
     let slot = memory.and_then(|memory| memory.database(session::database().to_u32()));
     checks.push(process("ledger writer", slot, |slot| &slot.writer));
     checks.push(lag(slot));
+    if session::in_recovery() {
+        checks.push(forwarding(slot));
+    }
     checks.push(process("steward", slot, |slot| &slot.steward));
     spi::as_owner(|client| {
         checks.push(none(
@@ -144,7 +147,7 @@ fn process(name: &'static str, slot: Option<&DatabaseSlot>, of: fn(&DatabaseSlot
     if process.is_running() {
         well(name, format!("runs as process {pid}"))
     } else if pid != 0 && session::in_recovery() {
-        well(name, format!("process {pid} waits for promotion"))
+        well(name, format!("process {pid} waits to forward or for promotion"))
     } else {
         bad(name, "does not run", HINT)
     }
@@ -156,8 +159,8 @@ fn lag(slot: Option<&DatabaseSlot>) -> Check {
     let (Some(slot), Some(journal)) = (slot, trail::journal()) else {
         return bad(NAME, "unknown without the library", "See the other checks.");
     };
-    if session::in_recovery() {
-        return well(NAME, "a standby writes no ledger");
+    if session::in_recovery() && !slot.writer.is_running() {
+        return well(NAME, "nothing is forwarded");
     }
     let position = match slot.writer.is_running() {
         true => slot.position.load(Ordering::Acquire),
@@ -170,6 +173,26 @@ fn lag(slot: Option<&DatabaseSlot>) -> Check {
     let behind = journal.reserved().saturating_sub(position);
     let detail = format!("{behind} bytes of the journal are not in the ledger yet");
     if behind <= LAG { well(NAME, detail) } else { bad(NAME, detail, HINT) }
+}
+
+/// Whether what is recorded on this standby goes to the primary's ledger.
+fn forwarding(slot: Option<&DatabaseSlot>) -> Check {
+    const NAME: &str = "forwarding";
+    if remote::address().is_none() {
+        return bad(
+            NAME,
+            "what is recorded here is kept in the journal, and in no ledger before a promotion",
+            "Name the primary in \"pg_custodian.forward_to\".",
+        );
+    }
+    match slot.is_some_and(|slot| slot.writer.is_running()) {
+        true => well(NAME, "goes to the primary's ledger"),
+        false => bad(
+            NAME,
+            "the primary cannot be reached; what is recorded here is kept in the journal until it can",
+            "The server log says why.",
+        ),
+    }
 }
 
 fn issuers(needed: bool) -> Result<Check, ReportsError> {

@@ -17,7 +17,8 @@ pub fn guards_down(client: &SpiClient<'_>) -> Result<Vec<String>, ReportsError> 
         client,
         "SELECT pg_catalog.format('%s on audit.%s', g.guard, g.relation) \
          FROM (VALUES ('append_only', 'ledger'), ('no_truncate', 'ledger'), \
-                      ('append_only', 'chain'), ('no_truncate', 'chain')) AS g (guard, relation) \
+                      ('append_only', 'chain'), ('no_truncate', 'chain'), \
+                      ('append_only', 'origins'), ('no_truncate', 'origins')) AS g (guard, relation) \
          WHERE NOT EXISTS ( \
              SELECT FROM pg_catalog.pg_trigger AS t \
              WHERE t.tgrelid = pg_catalog.to_regclass('audit.' || g.relation) AND t.tgname = g.guard \

@@ -9,8 +9,8 @@
 mod session;
 
 use crate::error::Report;
-use crate::event::{Note, Object, Outcome, PersonTag, Shape};
-use crate::journal::{JournalError, Shared};
+use crate::event::{Forwarded, Note, Object, Outcome, PersonTag, Shape, codec};
+use crate::journal::{Appender, JournalError, Shared};
 use crate::pg::shared;
 use pgrx::PgSqlErrorCode;
 use session::Trail;
@@ -170,6 +170,14 @@ pub fn note_of_server(note: &Note) -> Result<(), TrailError> {
 /// wanted to be `role` there.
 pub fn note_of_stranger(database: u32, role: &[u8], note: &Note) -> Result<(), TrailError> {
     Trail::new().note_as(database, role, note)
+}
+
+/// Records what a standby has sent, and returns where the journal ends behind it.
+pub fn forwarded(batch: &Forwarded) -> Result<u64, TrailError> {
+    let journal = journal().ok_or(TrailError::NotPreloaded)?;
+    let mut payload = Vec::with_capacity(batch.records.len() + 256);
+    codec::put_forwarded(&mut payload, batch);
+    Ok(Appender::new(directory()).append(journal, &payload)?)
 }
 
 /// How many statements of this session were recorded; `None` if nothing was.

@@ -339,8 +339,13 @@ impl Trail {
             }
             return;
         }
-        if let Some(slot) = shared::get().and_then(|memory| memory.database(self.context.database)) {
-            slot.writer.wake_if_sleeping();
+        if let Some(memory) = shared::get() {
+            match memory.database(self.context.database) {
+                Some(slot) => slot.writer.wake_if_sleeping(),
+                // The extension has come by replication, which tells nobody.
+                None if session::in_recovery() => memory.look_again(),
+                None => {}
+            }
         }
     }
 

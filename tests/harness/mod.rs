@@ -10,6 +10,7 @@
 pub mod command;
 pub mod disk;
 pub mod shop;
+pub mod standby;
 pub mod token;
 pub mod wire;
 

@@ -59,6 +59,11 @@ impl Shop {
         self.cluster.login("readonly", &self.password, "shop")
     }
 
+    /// The shared login on another server of this shop's, a standby.
+    pub fn readonly_on(&self, cluster: &Cluster) -> Client {
+        cluster.login("readonly", &self.password, "shop")
+    }
+
     /// The shared login with start-up options.
     pub fn try_readonly(&self, options: &str) -> Result<Client, postgres::Error> {
         self.cluster.try_login("readonly", &self.password, "shop", options)
