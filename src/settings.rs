@@ -5,6 +5,8 @@
 //! `docs/settings.md` lists them for administrators; a test keeps the two in step.
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use std::ffi::CString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Whose statements are recorded.
@@ -51,13 +53,14 @@ pub enum JournalIo {
 
 /// The names of all settings whose changes are recorded: all but the token, which is none by the time
 /// anybody could look. A test compares them with the server's.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 16] = [
     "pg_custodian.audit_classes",
     "pg_custodian.audit_object_role",
     "pg_custodian.audit_roles",
     "pg_custodian.durability",
     "pg_custodian.exclude_relations",
     "pg_custodian.exclude_statements",
+    "pg_custodian.export_directory",
     "pg_custodian.failure_delay",
     "pg_custodian.forward_to",
     "pg_custodian.identity_scope",
@@ -91,6 +94,9 @@ static FAILURE_DELAY: GucSetting<i32> = GucSetting::<i32>::new(250);
 static NORMALIZE_STATEMENTS: GucSetting<bool> = GucSetting::<bool>::new(false);
 // Longer than what people look for by hand, shorter than a document.
 static PARAMETER_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(8192);
+
+// Where evidence goes when it leaves the database is for whoever has the server's files to say.
+static EXPORT_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// Defines the settings; once, in `_PG_init`. Without `preloading` those are left out that PostgreSQL takes
 /// at its start only.
@@ -185,6 +191,14 @@ pub fn define(preloading: bool) {
         // A superuser must not be able to hide by SQL what he passes.
         GucFlags::UNIT_BYTE | GucFlags::DISALLOW_IN_AUTO_FILE,
     );
+    GucRegistry::define_string_guc(
+        c"pg_custodian.export_directory",
+        c"Names the directory of the server to which audit.retain() exports partitions of the ledger.",
+        c"If empty, audit.retain() is refused.",
+        &EXPORT_DIRECTORY,
+        GucContext::Sighup,
+        GucFlags::DISALLOW_IN_AUTO_FILE | GucFlags::SUPERUSER_ONLY,
+    );
 }
 
 /// Whose statements are recorded.
@@ -235,4 +249,10 @@ pub fn normalize_statements() -> bool {
 /// Bytes that are recorded of each parameter.
 pub fn parameter_max_size() -> usize {
     usize::try_from(PARAMETER_MAX_SIZE.get()).unwrap_or_default()
+}
+
+/// Where partitions of the ledger are exported to.
+pub fn export_directory() -> Option<PathBuf> {
+    let directory = EXPORT_DIRECTORY.get().filter(|directory| !directory.is_empty())?;
+    Some(PathBuf::from(directory.to_str().ok()?))
 }

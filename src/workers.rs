@@ -55,6 +55,13 @@ pub extern "C-unwind" fn pg_custodian_ledger_writer(argument: pg_sys::Datum) {
     ledger::writer::run(argument.value());
 }
 
+/// Entry of an indexer; the argument is the number of its slot.
+#[pgrx::pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pg_custodian_indexer(argument: pg_sys::Datum) {
+    ledger::indexer::run(argument.value());
+}
+
 /// Entry of a steward; the argument is the number of its slot.
 #[pgrx::pg_guard]
 #[unsafe(no_mangle)]

@@ -1,5 +1,8 @@
 //! Servers under load, and the CPU time that a transaction takes on them.
 
+// Each bench uses its own part of this.
+#![allow(dead_code)]
+
 use super::harness::{self, Cluster, Wanted};
 use std::fs;
 use std::thread::sleep;
@@ -127,6 +130,13 @@ fn cpu_seconds(cluster: &Cluster) -> f64 {
     }
     // Linux counts in hundredths of a second here (USER_HZ), on every architecture in use.
     ticks as f64 / 100.0
+}
+
+/// CPU time of one process, in hundredths of a second.
+pub fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, rest) = stat.rsplit_once(") ").unwrap();
+    rest.split_ascii_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
 }
 
 pub fn median(values: &[f64]) -> f64 {

@@ -1,9 +1,11 @@
 -- The ledger, its guards, and the views that auditors query.
 
--- Columns are in the order in which the chain hashes them: see docs/ledger-format.md.
+-- Columns are in the order in which the chain hashes them: see docs/ledger-format.md. Each month has
+-- its partition; "stored" rises with "seq", so that each holds a run of numbers.
 CREATE TABLE audit.ledger (
     seq             bigint      NOT NULL,
     at              timestamptz NOT NULL,
+    stored          timestamptz NOT NULL,
     event           text        NOT NULL,
     session         text        NOT NULL,
     statement       integer,
@@ -41,13 +43,20 @@ CREATE TABLE audit.ledger (
     object          text,
     detail          text,
     hash            bytea       NOT NULL
-);
+) PARTITION BY RANGE (stored);
 REVOKE ALL ON audit.ledger FROM PUBLIC;
-CREATE UNIQUE INDEX ledger_seq ON audit.ledger (seq);
-CREATE INDEX ledger_at ON audit.ledger USING brin (at);
+-- Rows lie in the file in the order of their numbers, and nearly in that of their times: the lowest and the
+-- highest in each 32 pages say where to look, and cost the writer next to nothing. That no number is there twice
+-- is what the chain proves.
+CREATE INDEX ledger_place ON audit.ledger USING brin (seq, at) WITH (pages_per_range = 32, autosummarize = on);
+-- Few rows say how a transaction ended that changed something; audit.statements asks for each statement.
+CREATE INDEX ledger_transactions ON audit.ledger
+    (session, (CASE WHEN event = 'transaction' THEN object::bigint ELSE transaction END))
+    WHERE committed IS NOT NULL OR event = 'transaction';
 COMMENT ON TABLE audit.ledger IS 'Everything that was recorded, append-only, each row chained to the one before by its hash; written by the ledger writer only';
 COMMENT ON COLUMN audit.ledger.seq IS 'Number of the row, from 1, without gaps';
 COMMENT ON COLUMN audit.ledger.at IS 'When the statement began or the event happened';
+COMMENT ON COLUMN audit.ledger.stored IS 'When the ledger writer took it up; never earlier than in the row before';
 COMMENT ON COLUMN audit.ledger.event IS 'statement, identity, grant, revoke, policy, enrollment, issuer, revocation, gap, ...';
 COMMENT ON COLUMN audit.ledger.session IS 'The session, as log_line_prefix shows it for %c; then @ and the name of the standby, if it was on one';
 COMMENT ON COLUMN audit.ledger.statement IS 'Number of the statement in its session';
@@ -138,24 +147,110 @@ $$;
 REVOKE ALL ON FUNCTION audit.refuse_change() FROM PUBLIC;
 COMMENT ON FUNCTION audit.refuse_change() IS 'Guard of the ledger: refuses whatever it is called for';
 
--- For each statement, so that one which would touch no row is refused as well; ALWAYS, so that
--- session_replication_role makes no difference. The ledger writer works below SQL.
-CREATE TRIGGER append_only BEFORE INSERT OR UPDATE OR DELETE ON audit.ledger
-    FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
-ALTER TABLE audit.ledger ENABLE ALWAYS TRIGGER append_only;
-CREATE TRIGGER no_truncate BEFORE TRUNCATE ON audit.ledger
-    FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
-ALTER TABLE audit.ledger ENABLE ALWAYS TRIGGER no_truncate;
-CREATE TRIGGER append_only BEFORE INSERT OR UPDATE OR DELETE ON audit.chain
-    FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
-ALTER TABLE audit.chain ENABLE ALWAYS TRIGGER append_only;
-CREATE TRIGGER no_truncate BEFORE TRUNCATE ON audit.chain
-    FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
-ALTER TABLE audit.chain ENABLE ALWAYS TRIGGER no_truncate;
-COMMENT ON TRIGGER append_only ON audit.ledger IS 'Guard: no INSERT, UPDATE, DELETE or MERGE';
-COMMENT ON TRIGGER no_truncate ON audit.ledger IS 'Guard: no TRUNCATE';
-COMMENT ON TRIGGER append_only ON audit.chain IS 'Guard: no INSERT, UPDATE, DELETE or MERGE';
-COMMENT ON TRIGGER no_truncate ON audit.chain IS 'Guard: no TRUNCATE';
+-- For each statement, so that one which would touch no row is refused as well, and for each row, because a
+-- replication worker applies rows without a statement; ALWAYS, so that session_replication_role makes no
+-- difference. The ledger writer works below SQL.
+CREATE FUNCTION audit.guard_table(guarded regclass) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    guard record;
+BEGIN
+    FOR guard IN
+        SELECT * FROM (VALUES
+            ('append_only', 'INSERT OR UPDATE OR DELETE', 'STATEMENT', 'Guard: no INSERT, UPDATE, DELETE or MERGE'),
+            ('append_only_row', 'INSERT OR UPDATE OR DELETE', 'ROW', 'Guard: no row by replication'),
+            ('no_truncate', 'TRUNCATE', 'STATEMENT', 'Guard: no TRUNCATE')) AS g (name, events, level, purpose)
+        -- A partition has the guards for each row of its table already.
+        WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = guarded AND t.tgname = g.name)
+    LOOP
+        EXECUTE format('CREATE TRIGGER %I BEFORE %s ON %s FOR EACH %s EXECUTE FUNCTION audit.refuse_change()',
+            guard.name, guard.events, guarded, guard.level);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', guarded, guard.name);
+        EXECUTE format('COMMENT ON TRIGGER %I ON %s IS %L', guard.name, guarded, guard.purpose);
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION audit.guard_table(regclass) FROM PUBLIC;
+COMMENT ON FUNCTION audit.guard_table(regclass) IS 'Puts the guards on a table of the ledger; for the extension itself';
+SELECT audit.guard_table('audit.ledger'), audit.guard_table('audit.chain');
+
+-- A partition is attached, not created as one: auditors who read the ledger meanwhile do not keep the writer
+-- waiting, nor the writer them. Guards for a statement are not inherited.
+CREATE FUNCTION audit.make_partition(month date) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+AS $$
+DECLARE
+    name text := to_char(month, '"ledger_"YYYY_MM');
+    owner text;
+BEGIN
+    SELECT quote_ident(r.rolname) INTO owner FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner
+    WHERE c.oid = 'audit.ledger'::regclass;
+    -- Vacuum gives no pages back that the writer is about to fill, and comes often enough to summarize them.
+    EXECUTE format('CREATE TABLE audit.%I (LIKE audit.ledger) '
+                   'WITH (vacuum_truncate = off, autovacuum_vacuum_insert_scale_factor = 0.02)', name);
+    EXECUTE format('REVOKE ALL ON audit.%I FROM PUBLIC', name);
+    EXECUTE format('ALTER TABLE audit.%I OWNER TO %s', name, owner);
+    EXECUTE format('COMMENT ON TABLE audit.%I IS %L', name,
+                   'The rows of audit.ledger that were stored in ' || to_char(month, 'YYYY-MM'));
+    EXECUTE format('ALTER TABLE audit.ledger ATTACH PARTITION audit.%I FOR VALUES FROM (%L) TO (%L)',
+                   name, date_trunc('month', month::timestamptz), date_trunc('month', month::timestamptz) + interval '1 month');
+    PERFORM audit.guard_table(format('audit.%I', name)::regclass);
+    IF NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass
+                   AND objid = format('audit.%I', name)::regclass AND deptype = 'e') THEN
+        EXECUTE format('ALTER EXTENSION pg_custodian ADD TABLE audit.%I', name);
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION audit.make_partition(date) FROM PUBLIC;
+COMMENT ON FUNCTION audit.make_partition(date) IS 'Makes the partition of a month; called by the ledger writer';
+
+-- Questions are about a person, an object, a class or a command, and a time. While a month goes on, its rows
+-- are found by time.
+CREATE FUNCTION audit.index_partition(partition text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    kind text;
+    keys text;
+BEGIN
+    -- The last one says that all are there.
+    FOR kind, keys IN VALUES ('person', 'btree (user_id, at)'), ('class', 'btree (class, at)'),
+                             ('command', 'btree (command, at)'), ('objects', 'gin (objects)') LOOP
+        EXECUTE format('CREATE INDEX %I ON audit.%I USING %s', partition || '_' || kind, partition, keys);
+    END LOOP;
+    PERFORM brin_summarize_new_values(i.indexrelid)
+    FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS a ON a.oid = c.relam
+    WHERE i.indrelid = format('audit.%I', partition)::regclass AND a.amname = 'brin';
+    EXECUTE format('ANALYZE audit.%I', partition);
+END
+$$;
+REVOKE ALL ON FUNCTION audit.index_partition(text) FROM PUBLIC;
+COMMENT ON FUNCTION audit.index_partition(text) IS 'Builds the indexes of a month that is over; called for the ledger writer';
+
+SELECT audit.make_partition(d.month::date)
+FROM (VALUES (now() AT TIME ZONE 'UTC'), (now() AT TIME ZONE 'UTC' + interval '1 month')) AS d(month);
+
+-- What is left of partitions that audit.retain() has removed; the ledger begins behind the last of them.
+CREATE TABLE audit.retired (
+    partition   text        NOT NULL,
+    first_seq   bigint      NOT NULL,
+    last_seq    bigint      NOT NULL,
+    rows        bigint      NOT NULL,
+    hash_before bytea       NOT NULL,
+    last_hash   bytea       NOT NULL,
+    exported_to text        NOT NULL,
+    sha256      bytea       NOT NULL,
+    retired_at  timestamptz NOT NULL
+);
+REVOKE ALL ON audit.retired FROM PUBLIC;
+COMMENT ON TABLE audit.retired IS 'Partitions of the ledger that were exported and removed; written by audit.retain() only';
+COMMENT ON COLUMN audit.retired.partition IS 'Name of the partition: its month';
+COMMENT ON COLUMN audit.retired.hash_before IS 'Hash of the row before its first, where its part of the chain begins';
+COMMENT ON COLUMN audit.retired.last_hash IS 'Hash of its last row, where the rest of the ledger goes on';
+COMMENT ON COLUMN audit.retired.exported_to IS 'The file, on the server, as it was called then';
+COMMENT ON COLUMN audit.retired.sha256 IS 'SHA-256 over the file';
+SELECT audit.guard_table('audit.retired');
 
 CREATE FUNCTION audit.field_policies(masked text[], revealed text[]) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
@@ -255,6 +350,15 @@ CREATE FUNCTION audit.verify(
     AS 'MODULE_PATHNAME', 'ledger_verify_wrapper';
 REVOKE ALL ON FUNCTION audit.verify(bigint, bigint, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION audit.verify(bigint, bigint, jsonb) IS 'Compares the ledger''s rows with their hashes, its end with what the writer stored, and the chain with a checkpoint kept elsewhere; names the first bad row';
+
+CREATE FUNCTION audit.retain(
+    keep interval,
+    OUT partition text, OUT first_seq bigint, OUT last_seq bigint, OUT rows bigint, OUT exported_to text, OUT sha256 text)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE ROWS 1
+    AS 'MODULE_PATHNAME', 'ledger_retain_wrapper';
+REVOKE ALL ON FUNCTION audit.retain(interval) FROM PUBLIC;
+COMMENT ON FUNCTION audit.retain(interval) IS 'Verifies, exports and removes the partitions of months that ended so long ago; leaves their hashes in audit.retired';
 
 CREATE FUNCTION audit.checkpoint() RETURNS jsonb
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED

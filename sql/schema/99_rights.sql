@@ -39,7 +39,8 @@ GRANT EXECUTE ON FUNCTION
     access.revoke_access(bigint, text),
     mask.protect(regclass, name, text, text[]),
     mask.unprotect(regclass, name),
-    mask.generate_view(regclass)
+    mask.generate_view(regclass),
+    audit.retain(interval)
     TO custodian_admin;
 GRANT SELECT ON custodian.issuers, custodian.revocations, custodian.enrolled_roles, access.grants, mask.policies
     TO custodian_admin, custodian_auditor;
@@ -50,7 +51,7 @@ GRANT EXECUTE ON FUNCTION custodian.list_sessions(), custodian.status()
     TO custodian_admin, custodian_auditor;
 
 -- Auditors: the trail, and its proof.
-GRANT SELECT ON audit.ledger, audit.chain, audit.origins, audit.transactions, audit.statements, audit.objects, audit.events, audit.denials, audit.access_log
+GRANT SELECT ON audit.ledger, audit.chain, audit.origins, audit.retired, audit.transactions, audit.statements, audit.objects, audit.events, audit.denials, audit.access_log
     TO custodian_auditor;
 GRANT EXECUTE ON FUNCTION
     audit.field_policies(text[], text[]),

@@ -3,8 +3,10 @@
 use crate::error::{Report, ServerError, report};
 use crate::journal::JournalError;
 use crate::pg::remote::RemoteError;
+use crate::trail::TrailError;
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
+use std::path::PathBuf;
 
 /// Why the ledger refused or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +23,18 @@ pub enum LedgerError {
     Misplaced { reason: String },
     #[error("audit ledger did not catch up within {0}")]
     NotCaughtUp(String),
+    #[error("partition \"{0}\" of the audit ledger cannot be made")]
+    NoPartition(String),
+    #[error("pg_custodian.export_directory is not set")]
+    NoExportDirectory,
+    #[error("could not write \"{}\": {source}", path.display())]
+    Export { path: PathBuf, source: std::io::Error },
+    #[error("row {seq} of the audit ledger holds what an export cannot say: text that is not UTF-8")]
+    NotExportable { seq: i64 },
+    #[error("row {seq} of the audit ledger is missing, or was altered")]
+    Altered { seq: i64 },
+    #[error(transparent)]
+    Trail(#[from] TrailError),
     #[error("invalid argument: {0}")]
     BadArgument(String),
     #[error("a standby writes no ledger")]
@@ -43,6 +57,15 @@ impl Report for LedgerError {
             Self::AppendOnly { .. } | Self::Guarded { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::Misplaced { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
             Self::NotCaughtUp(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NoPartition(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NoExportDirectory => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::Export { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                PgSqlErrorCode::ERRCODE_DUPLICATE_FILE
+            }
+            Self::Export { .. } => PgSqlErrorCode::ERRCODE_IO_ERROR,
+            Self::NotExportable { .. } => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::Altered { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+            Self::Trail(error) => error.code(),
             Self::BadArgument(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::OnStandby => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::NotTheSender { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -77,7 +100,25 @@ impl Report for LedgerError {
                 "See the server log and the directory \"pg_custodian\" of the data directory.".into()
             }
             Self::Forwarding(_) => "See \"pg_custodian.forward_to\".".into(),
+            Self::NoPartition(_) => {
+                "A table of that name is in schema \"audit\" that is no partition of it; drop it.".into()
+            }
+            Self::NoExportDirectory => {
+                "Name a directory of the server in postgresql.conf, which the server can write to, and reload.".into()
+            }
+            Self::Export { .. } => {
+                "The partition stays. Its file must not exist yet; the server must be able to write to the directory.".into()
+            }
+            Self::NotExportable { .. } => "Only ledgers of databases in UTF8 can be exported.".into(),
+            Self::Altered { .. } => "Nothing was removed. SELECT * FROM audit.verify() says what is wrong.".into(),
+            Self::Trail(error) => return error.hint(),
         })
+    }
+}
+
+impl From<pgrx::spi::SpiError> for LedgerError {
+    fn from(error: pgrx::spi::SpiError) -> Self {
+        Self::Server(ServerError::Spi(error))
     }
 }
 

@@ -7,7 +7,7 @@
 //! on the way: each row is in the ledger once, and in order.
 
 use super::LedgerError;
-use super::row::{Prepared, Row, Statement, prepare_context, prepare_shape};
+use super::row::{PreparedContext, PreparedShape, Row, Statement, prepare_context, prepare_shape};
 use crate::event::codec::{self, BeginHead, Record};
 use crate::event::{Begin, Context, Forwarded, Noted, Outcome, Place, Shape, Text, session_name};
 use crate::journal::frame;
@@ -26,12 +26,13 @@ const HEAD: usize = 1024;
 
 /// What stands in the place of a row that the primary refuses, so that those behind it get there.
 pub fn refused(row: &Row, reason: &str) -> Row {
-    let problem = format!("a row of session {} was not forwarded: {reason}", session_name(row.session));
+    let problem =
+        format!("a row of session {} was not forwarded: {reason}", session_name(row.context.value.session));
     Row {
         // A time that is not refused.
         at: row.at.clamp(0, LATEST),
         event: Cow::Borrowed(b"damage"),
-        session: 0,
+        stored: 0,
         context: Rc::new(prepare_context(Context::default())),
         statement: None,
         outcome: Outcome::Error,
@@ -78,8 +79,8 @@ fn without_texts(row: &Row) -> Row {
 #[derive(Default)]
 struct Encoder {
     out: Vec<u8>,
-    contexts: HashMap<*const Prepared<Context>, u32>,
-    shapes: HashMap<*const Prepared<Shape>, u32>,
+    contexts: HashMap<*const PreparedContext, u32>,
+    shapes: HashMap<*const PreparedShape, u32>,
 }
 
 impl Encoder {
@@ -91,7 +92,7 @@ impl Encoder {
         });
         let Some(statement) = &row.statement else {
             let noted = Noted {
-                session: row.session,
+                session: row.context.value.session,
                 context,
                 at: row.at,
                 event: row.event.to_vec(),
@@ -108,7 +109,7 @@ impl Encoder {
             next
         });
         let head = BeginHead {
-            session: row.session,
+            session: row.context.value.session,
             statement: statement.number,
             parent: statement.parent,
             depth: statement.depth,
@@ -133,8 +134,8 @@ const MALFORMED: &str = "the records are malformed";
 
 /// The rows that [`encode`] made `records` of, as those of the standby `server`.
 pub fn decode(records: &[u8], server: &[u8]) -> Result<Vec<Row>, &'static str> {
-    let mut contexts: HashMap<u32, Rc<Prepared<Context>>> = HashMap::new();
-    let mut shapes: HashMap<u32, Rc<Prepared<Shape>>> = HashMap::new();
+    let mut contexts: HashMap<u32, Rc<PreparedContext>> = HashMap::new();
+    let mut shapes: HashMap<u32, Rc<PreparedShape>> = HashMap::new();
     let mut rows: Vec<Row> = Vec::new();
     for record in codec::records(records) {
         match record.map_err(|_| MALFORMED)? {
@@ -146,13 +147,16 @@ pub fn decode(records: &[u8], server: &[u8]) -> Result<Vec<Row>, &'static str> {
                 shapes.insert(number, Rc::new(prepare_shape(shape)));
             }
             Record::Begin(begin) => {
-                let context = contexts.get(&begin.context).cloned().ok_or(MALFORMED)?;
+                let context = of_session(&contexts, begin.context, begin.session)?;
                 let shape = shapes.get(&begin.shape).cloned().ok_or(MALFORMED)?;
                 let text = Rc::from(begin.text.as_deref().ok_or(MALFORMED)?);
                 rows.push(statement_row(begin, text, context, shape));
             }
             Record::End(end) => {
-                let row = rows.last_mut().filter(|row| row.session == end.session).ok_or(MALFORMED)?;
+                let row = rows
+                    .last_mut()
+                    .filter(|row| row.context.value.session == end.session)
+                    .ok_or(MALFORMED)?;
                 let statement = row.statement.as_mut().ok_or(MALFORMED)?;
                 if statement.number != end.statement || statement.end.is_some() {
                     return Err(MALFORMED);
@@ -162,11 +166,11 @@ pub fn decode(records: &[u8], server: &[u8]) -> Result<Vec<Row>, &'static str> {
                 row.sqlstate = (end.sqlstate != *b"00000").then_some(end.sqlstate);
             }
             Record::Note(note) => {
-                let context = contexts.get(&note.context).cloned().ok_or(MALFORMED)?;
+                let context = of_session(&contexts, note.context, note.session)?;
                 rows.push(Row {
                     at: note.at,
                     event: Cow::Owned(note.event),
-                    session: note.session,
+                    stored: 0,
                     context,
                     statement: None,
                     outcome: note.outcome,
@@ -181,17 +185,26 @@ pub fn decode(records: &[u8], server: &[u8]) -> Result<Vec<Row>, &'static str> {
     Ok(rows)
 }
 
+/// The context with this number, which must be of this session.
+fn of_session(
+    contexts: &HashMap<u32, Rc<PreparedContext>>,
+    number: u32,
+    session: u64,
+) -> Result<Rc<PreparedContext>, &'static str> {
+    contexts.get(&number).filter(|context| context.value.session == session).cloned().ok_or(MALFORMED)
+}
+
 /// Of a statement whose end was not seen, unless one follows.
 fn statement_row(
     begin: Begin,
     text: Rc<[u8]>,
-    context: Rc<Prepared<Context>>,
-    shape: Rc<Prepared<Shape>>,
+    context: Rc<PreparedContext>,
+    shape: Rc<PreparedShape>,
 ) -> Row {
     Row {
         at: begin.at,
         event: Cow::Borrowed(b"statement"),
-        session: begin.session,
+        stored: 0,
         context,
         statement: Some(Statement {
             number: begin.statement,

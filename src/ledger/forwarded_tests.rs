@@ -1,7 +1,7 @@
 use super::*;
 use crate::event::{Change, Class, End, Object};
 
-fn context(session: u64) -> Rc<Prepared<Context>> {
+fn context(session: u64) -> Rc<PreparedContext> {
     Rc::new(prepare_context(Context {
         session,
         number: 77,
@@ -12,7 +12,7 @@ fn context(session: u64) -> Rc<Prepared<Context>> {
     }))
 }
 
-fn statement(context: &Rc<Prepared<Context>>, shape: &Rc<Prepared<Shape>>, number: u32, ended: bool) -> Row {
+fn statement(context: &Rc<PreparedContext>, shape: &Rc<PreparedShape>, number: u32, ended: bool) -> Row {
     let at = i64::from(number) * 1000;
     let end = End {
         session: context.value.session,
@@ -28,7 +28,7 @@ fn statement(context: &Rc<Prepared<Context>>, shape: &Rc<Prepared<Shape>>, numbe
     Row {
         at,
         event: Cow::Borrowed(b"statement"),
-        session: context.value.session,
+        stored: 0,
         context: context.clone(),
         statement: Some(Statement {
             number,
@@ -47,11 +47,11 @@ fn statement(context: &Rc<Prepared<Context>>, shape: &Rc<Prepared<Shape>>, numbe
     }
 }
 
-fn note(context: &Rc<Prepared<Context>>, event: &'static str, detail: &str) -> Row {
+fn note(context: &Rc<PreparedContext>, event: &'static str, detail: &str) -> Row {
     Row {
         at: 1,
         event: Cow::Borrowed(event.as_bytes()),
-        session: context.value.session,
+        stored: 0,
         context: context.clone(),
         statement: None,
         outcome: Outcome::Denied,
@@ -61,7 +61,7 @@ fn note(context: &Rc<Prepared<Context>>, event: &'static str, detail: &str) -> R
     }
 }
 
-fn shape() -> Rc<Prepared<Shape>> {
+fn shape() -> Rc<PreparedShape> {
     let mut shape = Shape::of(Class::Read, b"SELECT");
     shape.name(Object { kind: b"table".to_vec(), name: b"public.t".to_vec(), change: Change::Used });
     Rc::new(prepare_shape(shape))
@@ -93,7 +93,7 @@ fn rows_arrive_as_they_left_but_for_the_name_of_the_server() {
     assert_eq!(got.iter().map(canonical).collect::<Vec<_>>(), rows.iter().map(canonical).collect::<Vec<_>>());
     assert_eq!(check(&got, |text| str::from_utf8(text).is_ok()), Ok(()));
     let named = decode(&records, b"one").unwrap();
-    assert!(named.iter().all(|row| row.session_name().ends_with(b"@one")));
+    assert!(named.iter().all(|row| row.context.session.ends_with(b"@one")));
 }
 
 #[test]

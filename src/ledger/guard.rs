@@ -58,10 +58,10 @@ fn is_ours(class: Oid, object: Oid) -> bool {
 /// Whether there is anything in the ledger that could be lost.
 fn holds_rows() -> Result<bool, ServerError> {
     let mut any = false;
-    if let Some(ledger) = catalog::relation("audit", "ledger") {
-        catalog::scan(ledger, &["seq"], |_| {
-            any = true;
-            false
+    if let Some(chain) = catalog::relation("audit", "chain") {
+        catalog::scan(chain, &["seq"], |row| {
+            any |= row.bigint(0) != Some(0);
+            true
         })?;
     }
     Ok(any)

@@ -6,20 +6,20 @@
 //! the position that the ledger has stored is read for its names and open statements only.
 
 use super::forwarded::Origins;
-use super::row::{Prepared, Row, Statement, prepare_context, prepare_shape};
+use super::row::{PreparedContext, PreparedShape, Row, Statement, prepare_context, prepare_shape};
 use crate::event::codec::{self, Record};
-use crate::event::{Begin, Context, End, Forwarded, Noted, Object, Outcome, Shape, object};
+use crate::event::{Begin, Context, End, Forwarded, Noted, Object, Outcome, object};
 use crate::journal::{Position, segment};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 struct Open {
     begun: Position,
     begin: Begin,
     text: Rc<[u8]>,
-    context: Rc<Prepared<Context>>,
-    shape: Rc<Prepared<Shape>>,
+    context: Rc<PreparedContext>,
+    shape: Rc<PreparedShape>,
 }
 
 /// Merges frames of one database into rows.
@@ -33,12 +33,12 @@ pub struct Merger {
     segment: u64,
     /// Time of the latest record, for events that have none of their own.
     clock: i64,
-    foreign: HashSet<u64>,
-    contexts: HashMap<(u64, u32), Rc<Prepared<Context>>>,
-    shapes: HashMap<(u64, u32), Rc<Prepared<Shape>>>,
+    foreign: FxHashSet<u64>,
+    contexts: FxHashMap<(u64, u32), Rc<PreparedContext>>,
+    shapes: FxHashMap<(u64, u32), Rc<PreparedShape>>,
     /// The text that a session has sent last with each shape.
-    texts: HashMap<(u64, u32), Rc<[u8]>>,
-    open: HashMap<(u64, u32), Open>,
+    texts: FxHashMap<(u64, u32), Rc<[u8]>>,
+    open: FxHashMap<(u64, u32), Open>,
     rows: Vec<Row>,
     /// How far the ledger is with what standbys send.
     pub origins: Origins,
@@ -57,11 +57,11 @@ impl Merger {
             done: stored,
             segment: 0,
             clock: 0,
-            foreign: HashSet::new(),
-            contexts: HashMap::new(),
-            shapes: HashMap::new(),
-            texts: HashMap::new(),
-            open: HashMap::new(),
+            foreign: FxHashSet::default(),
+            contexts: FxHashMap::default(),
+            shapes: FxHashMap::default(),
+            texts: FxHashMap::default(),
+            open: FxHashMap::default(),
             rows: Vec::new(),
             origins: Origins::default(),
             skip: 0,
@@ -103,6 +103,14 @@ impl Merger {
     /// Takes the rows merged so far.
     pub fn take(&mut self) -> Vec<Row> {
         std::mem::take(&mut self.rows)
+    }
+
+    /// Takes the list back, so that the next rows need no other memory.
+    pub fn give_back(&mut self, mut rows: Vec<Row>) {
+        rows.clear();
+        if self.rows.is_empty() {
+            self.rows = rows;
+        }
     }
 
     /// Reads the frame at `at`, which ends before `end`.
@@ -168,7 +176,7 @@ impl Merger {
         self.push(Row {
             at: self.clock,
             event: Cow::Borrowed(event.as_bytes()),
-            session: 0,
+            stored: 0,
             context: Rc::new(prepare_context(Context { database: self.database, ..Context::default() })),
             statement: None,
             outcome: Outcome::Error,
@@ -251,8 +259,8 @@ impl Merger {
         match self.contexts.get(&(note.session, note.context)).cloned() {
             Some(context) => self.push(Row {
                 at: note.at,
+                stored: 0,
                 event: Cow::Owned(note.event),
-                session: note.session,
                 context,
                 statement: None,
                 outcome: note.outcome,
@@ -268,8 +276,8 @@ impl Merger {
 fn row_of(open: Open, end: Option<End>, outcome: Outcome, sqlstate: Option<[u8; 5]>) -> Row {
     Row {
         at: open.begin.at,
+        stored: 0,
         event: Cow::Borrowed(b"statement"),
-        session: open.begin.session,
         context: open.context,
         statement: Some(Statement {
             number: open.begin.statement,
@@ -291,7 +299,7 @@ fn row_of(open: Open, end: Option<End>, outcome: Outcome, sqlstate: Option<[u8; 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Change, Class, codec::BeginHead};
+    use crate::event::{Change, Class, Shape, codec::BeginHead};
 
     const DATABASE: u32 = 5;
 

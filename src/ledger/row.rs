@@ -6,6 +6,7 @@
 
 use crate::event::{Context, End, Object, Outcome, Shape, Text, session_name};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::rc::Rc;
 
 /// First byte of every row's canonical bytes.
@@ -72,15 +73,31 @@ fn put_list(out: &mut Vec<u8>, values: &[Text]) {
     }
 }
 
-/// Something that many rows share, with its canonical bytes made once.
+/// A context with what its rows share of the canonical bytes, made once.
 #[derive(Debug)]
-pub struct Prepared<T> {
-    pub value: T,
-    pub canonical: Vec<u8>,
+pub struct PreparedContext {
+    pub value: Context,
+    /// The column `session`: of what was on a standby it names that, too.
+    pub session: Text,
+    /// The columns `pid` to `application`.
+    canonical: Vec<u8>,
 }
 
-/// The columns `pid` to `application`.
-pub fn prepare_context(value: Context) -> Prepared<Context> {
+/// The columns `objects` to `revealed` as datums.
+pub type Arrays = [Option<Vec<u8>>; 7];
+
+/// A shape with what its rows share, made once.
+#[derive(Debug)]
+pub struct PreparedShape {
+    pub value: Shape,
+    /// Made by whoever stores its first row.
+    pub arrays: OnceCell<Arrays>,
+    /// The columns `class` to `revealed`.
+    canonical: Vec<u8>,
+}
+
+/// Makes what the rows of a context share.
+pub fn prepare_context(value: Context) -> PreparedContext {
     let mut canonical = Vec::with_capacity(128);
     let person = value.person.as_ref();
     put_integer(&mut canonical, i64::from(value.pid));
@@ -92,11 +109,16 @@ pub fn prepare_context(value: Context) -> Prepared<Context> {
     put_text(&mut canonical, &value.role);
     put_optional(&mut canonical, value.client_address.as_deref());
     put_text(&mut canonical, &value.application);
-    Prepared { value, canonical }
+    let mut session = session_name(value.session).into_bytes();
+    if !value.server.is_empty() {
+        session.push(b'@');
+        session.extend_from_slice(&value.server);
+    }
+    PreparedContext { session, value, canonical }
 }
 
-/// The columns `class` to `revealed`.
-pub fn prepare_shape(value: Shape) -> Prepared<Shape> {
+/// Makes what the rows of a shape share.
+pub fn prepare_shape(value: Shape) -> PreparedShape {
     let mut canonical = Vec::with_capacity(256);
     put_text(&mut canonical, value.class.as_str().as_bytes());
     put_text(&mut canonical, &value.command);
@@ -110,7 +132,7 @@ pub fn prepare_shape(value: Shape) -> Prepared<Shape> {
     for list in [&value.columns_read, &value.columns_written, &value.masked, &value.revealed] {
         put_list(&mut canonical, list);
     }
-    Prepared { value, canonical }
+    PreparedShape { value, arrays: OnceCell::new(), canonical }
 }
 
 /// An element of the columns `objects`, `object_types` and `changes` for each object.
@@ -141,7 +163,7 @@ pub struct Statement {
     pub number: u32,
     pub parent: u32,
     pub depth: u16,
-    pub shape: Rc<Prepared<Shape>>,
+    pub shape: Rc<PreparedShape>,
     pub text: Rc<[u8]>,
     pub parameters: Vec<Option<Text>>,
     pub grants: Vec<i64>,
@@ -170,9 +192,10 @@ impl Statement {
 #[derive(Debug, Clone)]
 pub struct Row {
     pub at: i64,
+    /// When the writer took it up, which is known only then.
+    pub stored: i64,
     pub event: Cow<'static, [u8]>,
-    pub session: u64,
-    pub context: Rc<Prepared<Context>>,
+    pub context: Rc<PreparedContext>,
     pub statement: Option<Statement>,
     pub outcome: Outcome,
     pub sqlstate: Option<[u8; 5]>,
@@ -181,24 +204,14 @@ pub struct Row {
 }
 
 impl Row {
-    /// The column `session`: of what was on a standby it names that, too.
-    pub fn session_name(&self) -> Text {
-        let mut name = session_name(self.session).into_bytes();
-        let server = &self.context.value.server;
-        if !server.is_empty() {
-            name.push(b'@');
-            name.extend_from_slice(server);
-        }
-        name
-    }
-
     /// Appends the canonical bytes of the row numbered `seq`.
     pub fn put_canonical(&self, out: &mut Vec<u8>, seq: i64) {
         out.push(VERSION);
         put_integer(out, seq);
         put_integer(out, self.at);
+        put_integer(out, self.stored);
         put_text(out, &self.event);
-        put_text(out, &self.session_name());
+        put_text(out, &self.context.session);
         match &self.statement {
             Some(statement) => {
                 put_integer(out, i64::from(statement.number));

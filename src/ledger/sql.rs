@@ -1,7 +1,7 @@
 //! The ledger's functions, as SQL sees them.
 
 use super::verify::{self, Checkpoint};
-use super::{accept, table, writer};
+use super::{accept, retention, table, writer};
 use crate::event::Place;
 use pgrx::JsonB;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -109,4 +109,29 @@ fn journal_position() -> Result<i64, ErrorReport> {
 #[pg_extern(sql = false)]
 fn start_ledger_writer() -> Result<(), ErrorReport> {
     Ok(writer::want()?)
+}
+
+/// Exports and removes the partitions of months that ended so long ago.
+#[allow(clippy::type_complexity)] // as above
+#[pg_extern(sql = false)]
+fn ledger_retain(
+    keep: pgrx::datum::Interval,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(partition, String),
+            name!(first_seq, i64),
+            name!(last_seq, i64),
+            name!(rows, i64),
+            name!(exported_to, String),
+            name!(sha256, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let gone = retention::retain(keep.as_micros())?;
+    Ok(TableIterator::new(gone.into_iter().map(|gone| {
+        (gone.name, gone.first_seq, gone.last.seq, gone.rows, gone.file, hex::encode(gone.digest))
+    })))
 }

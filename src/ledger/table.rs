@@ -1,27 +1,77 @@
 //! The ledger's tables, written below SQL.
 
 use super::chain::{Hash, Head};
-use super::row::{Prepared, Row};
+use super::partition::Current;
+use super::row::{Arrays, PreparedContext, PreparedShape, Row, Statement};
 use super::{LedgerError, row};
 use crate::error::ServerError;
-use crate::event::{Context, Shape, Text};
+use crate::event::Text;
 use crate::journal::Position;
+use crate::pg::append::{self, Place};
+use crate::pg::catalog;
+use crate::pg::form::Former;
 use crate::pg::heap::{self, Value};
-use crate::pg::{catalog, session};
 use pgrx::pg_sys::Oid;
-use std::collections::HashMap;
-use std::ops::Range;
-use std::rc::Rc;
 
 /// Columns of audit.ledger; `sql/schema/50_ledger.sql` has them in this order.
-pub const COLUMNS: usize = 39;
+pub const COLUMNS: usize = 40;
+
+/// Their names.
+pub const NAMES: [&str; COLUMNS] = [
+    "seq",
+    "at",
+    "stored",
+    "event",
+    "session",
+    "statement",
+    "parent",
+    "depth",
+    "pid",
+    "issuer",
+    "user_id",
+    "user_email",
+    "token_id",
+    "session_role",
+    "role",
+    "client_addr",
+    "application",
+    "class",
+    "command",
+    "origin",
+    "objects",
+    "object_types",
+    "changes",
+    "columns_read",
+    "columns_written",
+    "masked",
+    "revealed",
+    "query",
+    "parameters",
+    "grants",
+    "rows",
+    "duration",
+    "bytes",
+    "transaction",
+    "committed",
+    "outcome",
+    "sqlstate",
+    "object",
+    "detail",
+    "hash",
+];
 
 /// The tables of this database.
 #[derive(Debug, Clone, Copy)]
 pub struct Tables {
     pub ledger: Oid,
-    pub by_seq: Oid,
     pub chain: Oid,
+}
+
+/// A part of the ledger: the rows that were stored in one month, numbered without gaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    pub relid: Oid,
+    pub name: String,
 }
 
 impl Tables {
@@ -29,7 +79,6 @@ impl Tables {
     pub fn find() -> Option<Self> {
         Some(Self {
             ledger: catalog::relation("audit", "ledger")?,
-            by_seq: catalog::relation("audit", "ledger_seq")?,
             chain: catalog::relation("audit", "chain")?,
         })
     }
@@ -37,6 +86,16 @@ impl Tables {
     /// As [`Tables::find`], or the error that says what is missing.
     pub fn require() -> Result<Self, LedgerError> {
         Ok(Self::find().ok_or(ServerError::NotInstalled)?)
+    }
+
+    /// The ledger's partitions, the oldest first: their names say the month.
+    pub fn partitions(&self) -> Result<Vec<Partition>, LedgerError> {
+        let mut partitions: Vec<Partition> = catalog::heirs(self.ledger)?
+            .into_iter()
+            .filter_map(|relid| Some(Partition { relid, name: catalog::relation_name(relid)?.1 }))
+            .collect();
+        partitions.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(partitions)
     }
 }
 
@@ -49,19 +108,23 @@ pub struct Progress {
     /// Reading must begin no later.
     pub needed_from: Position,
     pub head: Head,
+    /// When the last rows were stored: what comes later is never given an earlier time.
+    pub stored: i64,
 }
 
 impl Progress {
     /// Reads it, as committed now.
     pub fn load(tables: &Tables) -> Result<Self, LedgerError> {
         let mut found = None;
-        catalog::scan(tables.chain, &["journal", "journal_position", "needed_from", "seq", "hash"], |row| {
+        let columns = ["journal", "journal_position", "needed_from", "seq", "hash", "updated_at"];
+        catalog::scan(tables.chain, &columns, |row| {
             found = (|| {
                 Some(Self {
                     journal: row.bytes(0)?.try_into().ok()?,
                     position: row.bigint(1)? as Position,
                     needed_from: row.bigint(2)? as Position,
                     head: Head { seq: row.bigint(3)?, hash: Hash::try_from(row.bytes(4)?).ok()? },
+                    stored: row.bigint(5)?,
                 })
             })();
             false
@@ -78,22 +141,10 @@ impl Progress {
             (3, Value::Integer(self.needed_from as i64)),
             (4, Value::Integer(self.head.seq)),
             (5, Value::Varlena(&hash)),
-            (6, Value::Integer(session::now())),
+            (6, Value::Integer(self.stored)),
         ];
         Ok(heap::update_only_row(tables.chain, &changes)?)
     }
-}
-
-/// Datums by the address of what they were made of, which is kept so that the address stays its own.
-type Known<T, const N: usize> = HashMap<*const Prepared<T>, (Rc<Prepared<T>>, [Option<Vec<u8>>; N])>;
-
-/// Datums of what many rows share, made once.
-#[derive(Default)]
-pub struct Images {
-    contexts: Known<Context, 8>,
-    shapes: Known<Shape, 10>,
-    /// Datums of the row at hand.
-    arena: Vec<u8>,
 }
 
 fn list(values: &[Text]) -> Option<Vec<u8>> {
@@ -104,41 +155,10 @@ fn objects(column: Option<Vec<Option<&[u8]>>>) -> Option<Vec<u8>> {
     column.map(|values| heap::text_array(values.into_iter()))
 }
 
-/// Datums of the columns `issuer` to `application`.
-fn context_images<'a>(
-    known: &'a mut Known<Context, 8>,
-    context: &Rc<Prepared<Context>>,
-) -> &'a [Option<Vec<u8>>; 8] {
-    let (_, images) = known.entry(Rc::as_ptr(context)).or_insert_with(|| {
-        let value = &context.value;
-        let person = value.person.as_ref();
-        let text = |text: Option<&[u8]>| text.map(heap::varlena);
-        let images = [
-            text(person.map(|p| p.issuer.as_bytes())),
-            text(person.map(|p| p.user_id.as_bytes())),
-            text(person.and_then(|p| p.email.as_deref()).map(str::as_bytes)),
-            text(person.and_then(|p| p.token_id.as_deref()).map(str::as_bytes)),
-            text(Some(&value.session_role)),
-            text(Some(&value.role)),
-            text(value.client_address.as_deref()),
-            text(Some(&value.application)),
-        ];
-        (context.clone(), images)
-    });
-    images
-}
-
-/// Datums of the columns `class` to `revealed`.
-fn shape_images<'a>(
-    known: &'a mut Known<Shape, 10>,
-    shape: &Rc<Prepared<Shape>>,
-) -> &'a [Option<Vec<u8>>; 10] {
-    let (_, images) = known.entry(Rc::as_ptr(shape)).or_insert_with(|| {
+fn arrays(shape: &PreparedShape) -> &Arrays {
+    shape.arrays.get_or_init(|| {
         let value = &shape.value;
-        let images = [
-            Some(heap::varlena(value.class.as_str().as_bytes())),
-            Some(heap::varlena(&value.command)),
-            value.origin.as_str().map(|origin| heap::varlena(origin.as_bytes())),
+        [
             objects(row::names(&value.objects)),
             objects(row::kinds(&value.objects)),
             objects(row::changes(&value.objects)),
@@ -146,98 +166,91 @@ fn shape_images<'a>(
             list(&value.columns_written),
             list(&value.masked),
             list(&value.revealed),
-        ];
-        (shape.clone(), images)
-    });
-    images
+        ]
+    })
 }
 
-impl Images {
-    /// Forgets what was made if it has become much.
-    fn limit(&mut self) {
-        const MOST: usize = 4096;
-        if self.contexts.len() > MOST {
-            self.contexts.clear();
+/// The columns `pid` to `application`.
+fn put_context(former: &mut Former, context: &PreparedContext) {
+    let value = &context.value;
+    former.integer(i64::from(value.pid));
+    match &value.person {
+        Some(person) => {
+            former.text(person.issuer.as_bytes());
+            former.text(person.user_id.as_bytes());
+            former.maybe_text(person.email.as_deref().map(str::as_bytes));
+            former.maybe_text(person.token_id.as_deref().map(str::as_bytes));
         }
-        if self.shapes.len() > MOST {
-            self.shapes.clear();
-        }
+        None => former.nulls(4),
+    }
+    former.text(&value.session_role);
+    former.text(&value.role);
+    former.maybe_text(value.client_address.as_deref());
+    former.text(&value.application);
+}
+
+/// The columns `class` to `committed` of a statement that began at this time.
+fn put_statement(former: &mut Former, statement: &Statement, began: i64) {
+    let shape = &statement.shape.value;
+    former.text(shape.class.as_str().as_bytes());
+    former.text(&shape.command);
+    former.maybe_text(shape.origin.as_str().map(str::as_bytes));
+    for array in arrays(&statement.shape) {
+        former.maybe_image(array.as_deref());
+    }
+    former.text(&statement.text);
+    if statement.parameters.is_empty() {
+        former.null();
+    } else {
+        former.image(&heap::text_array(statement.parameters.iter().map(Option::as_deref)));
+    }
+    if statement.grants.is_empty() {
+        former.null();
+    } else {
+        former.image(&heap::bigint_array(&statement.grants));
+    }
+    for figure in statement.figures(began) {
+        former.maybe_integer(figure);
     }
 }
 
-fn optional(image: &Option<Vec<u8>>) -> Value<'_> {
-    image.as_deref().map_or(Value::Null, Value::Varlena)
-}
+/// Number of the columns from `class` to `committed`.
+const OF_STATEMENTS: usize = 18;
 
-/// Appends a text or bytea to the row's datums and says where it lies.
-fn put(arena: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
-    // Datums of this kind are aligned as integers are.
-    arena.resize(arena.len().next_multiple_of(4), 0);
-    let start = arena.len();
-    heap::put_varlena(arena, bytes);
-    start..arena.len()
-}
-
-/// Inserts `rows` behind `head`, in the running transaction, and returns the new head.
-pub fn append(tables: &Tables, head: Head, rows: &[Row], images: &mut Images) -> Result<Head, LedgerError> {
+/// Inserts `rows` behind `head` into a partition, in the running transaction, and returns the new head.
+pub fn append(partition: &Current, place: &mut Place, head: Head, rows: &[Row]) -> Result<Head, LedgerError> {
     let (mut head, mut scratch) = (head, Vec::with_capacity(1024));
-    images.limit();
-    heap::insert(tables.ledger, rows.len(), |n, emit| {
+    append::append(partition.relid, &partition.sparse, place, rows.len(), |n, former| {
         let row = &rows[n];
         head = head.after_row(row, &mut scratch);
-        let arena = &mut images.arena;
-        arena.clear();
-        let event = put(arena, &row.event);
-        let session = put(arena, &row.session_name());
-        let outcome = put(arena, row.outcome.as_str().as_bytes());
-        let hash = put(arena, &head.hash);
-        let sqlstate = row.sqlstate.map(|code| put(arena, &code));
-        let object = row.object.as_deref().map(|text| put(arena, text));
-        let detail = row.detail.as_deref().map(|text| put(arena, text));
-        let text = row.statement.as_ref().map(|statement| put(arena, &statement.text));
-        let at = |place: &Range<usize>| Value::Varlena(&images.arena[place.clone()]);
-        let maybe = |place: &Option<Range<usize>>| place.as_ref().map_or(Value::Null, at);
-        let mut values = [Value::Null; COLUMNS];
-        values[0] = Value::Integer(head.seq);
-        values[1] = Value::Integer(row.at);
-        values[2] = at(&event);
-        values[3] = at(&session);
-        values[7] = Value::Integer(i64::from(row.context.value.pid));
-        for (value, image) in values[8..16].iter_mut().zip(context_images(&mut images.contexts, &row.context))
-        {
-            *value = optional(image);
-        }
-        let (mut parameters, mut grants) = (None, None);
-        if let Some(statement) = &row.statement {
-            values[4] = Value::Integer(i64::from(statement.number));
-            if statement.parent != 0 {
-                values[5] = Value::Integer(i64::from(statement.parent));
+        former.integer(head.seq);
+        former.integer(row.at);
+        former.integer(row.stored);
+        former.text(&row.event);
+        former.text(&row.context.session);
+        match &row.statement {
+            Some(statement) => {
+                former.integer(i64::from(statement.number));
+                former.maybe_integer((statement.parent != 0).then_some(i64::from(statement.parent)));
+                former.integer(i64::from(statement.depth));
+                put_context(former, &row.context);
+                put_statement(former, statement, row.at);
             }
-            values[6] = Value::Integer(i64::from(statement.depth));
-            for (value, image) in
-                values[16..26].iter_mut().zip(shape_images(&mut images.shapes, &statement.shape))
-            {
-                *value = optional(image);
-            }
-            if !statement.parameters.is_empty() {
-                parameters = Some(heap::text_array(statement.parameters.iter().map(Option::as_deref)));
-            }
-            if !statement.grants.is_empty() {
-                grants = Some(heap::bigint_array(&statement.grants));
-            }
-            for (value, figure) in values[29..34].iter_mut().zip(statement.figures(row.at)) {
-                *value = figure.map_or(Value::Null, Value::Integer);
+            None => {
+                former.nulls(3);
+                put_context(former, &row.context);
+                former.nulls(OF_STATEMENTS);
             }
         }
-        values[26] = maybe(&text);
-        values[27] = optional(&parameters);
-        values[28] = optional(&grants);
-        values[34] = at(&outcome);
-        values[35] = maybe(&sqlstate);
-        values[36] = maybe(&object);
-        values[37] = maybe(&detail);
-        values[38] = at(&hash);
-        emit(&values);
+        former.text(row.outcome.as_str().as_bytes());
+        former.maybe_text(row.sqlstate.as_ref().map(|code| &code[..]));
+        former.maybe_text(row.object.as_deref());
+        former.maybe_text(row.detail.as_deref());
+        former.text(&head.hash);
+        // What the conditions of ledger_people and ledger_transactions admit.
+        row.statement
+            .as_ref()
+            .is_none_or(|statement| statement.end.is_some_and(|end| end.committed.is_some()))
     })?;
     Ok(head)
 }

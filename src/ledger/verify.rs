@@ -2,7 +2,7 @@
 
 use super::chain::{Hash, Head};
 use super::table::{Progress, Tables, canonical};
-use super::{LedgerError, chain};
+use super::{LedgerError, chain, retention};
 use crate::pg::heap;
 use pgrx::PgTryBuilder;
 use pgrx::pg_sys::panic::CaughtError;
@@ -112,7 +112,12 @@ pub fn verify(
     to: Option<i64>,
     against: Option<Checkpoint>,
 ) -> Result<Report, LedgerError> {
-    let from = from.unwrap_or(1);
+    let start = retention::anchor()?;
+    let from = from.unwrap_or(start.seq + 1);
+    if from <= start.seq && from >= 1 {
+        let problem = format!("the rows up to {} were retired: see audit.retired", start.seq);
+        return Err(LedgerError::BadArgument(problem));
+    }
     if from < 1 || to.is_some_and(|to| to < from) {
         return Err(LedgerError::BadArgument("from_seq must be at least 1 and not above to_seq".into()));
     }
@@ -127,16 +132,17 @@ pub fn verify(
     let progress = Progress::load(&tables)?;
     // Rows that the writer adds while we walk are beyond the head that we compare with.
     let last = to.map_or(progress.head.seq, |to| to.min(progress.head.seq));
-    let start = if from == 1 { Head::EMPTY } else { Head { seq: from - 2, hash: chain::GENESIS } };
+    let anchored = from == start.seq + 1;
+    let start = if anchored { start } else { Head { seq: from - 2, hash: chain::GENESIS } };
     let walk = RefCell::new(Walk {
         head: start,
         rows: 0,
         bad: None,
         scratch: Vec::with_capacity(1024),
         known: against,
-        anchored: from == 1,
+        anchored,
     });
-    read(&tables, if from == 1 { 1 } else { from - 1 }, |values| {
+    read(&tables, if anchored { from } else { from - 1 }, |values| {
         walk.borrow_mut().row(values, from, Some(last.max(from - 1)))
     })
     .unwrap_or_else(|problem| {
@@ -176,8 +182,13 @@ fn conclude(walk: &mut Walk, progress: &Progress, last: i64, whole: bool) {
 /// finding, not the end of the verification.
 fn read(tables: &Tables, from: i64, each: impl FnMut(&[heap::Read<'_>]) -> bool) -> Result<(), String> {
     let each = RefCell::new(each);
+    let partitions = tables.partitions().map_err(|error| error.to_string())?;
     let reading = std::panic::AssertUnwindSafe(|| {
-        heap::read_ordered(tables.ledger, tables.by_seq, from, |values| (each.borrow_mut())(values));
+        for partition in &partitions {
+            if !heap::read_in_place(partition.relid, from, |values| (each.borrow_mut())(values)) {
+                break;
+            }
+        }
         Ok(())
     });
     PgTryBuilder::new(reading)

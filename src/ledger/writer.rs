@@ -7,11 +7,13 @@
 
 use super::forwarded::Origins;
 use super::merge::Merger;
-use super::table::{self, Images, Progress, Tables};
-use super::{LedgerError, forwarder, row};
+use super::partition::Current;
+use super::table::{self, Progress, Tables};
+use super::{LedgerError, forwarder, indexer, row};
 use crate::error::ServerError;
 use crate::journal::writer::ensure_allocated;
 use crate::journal::{self, Cursor, Next, Position, segment};
+use crate::pg::append::Place;
 use crate::pg::scope::Internal;
 use crate::pg::shared::{self, DatabaseSlot, Shared};
 use crate::pg::worker::End;
@@ -39,7 +41,7 @@ pub fn run(index: usize) {
         |memory, slot| {
             worker::commit_lazily();
             let _internal = Internal::enter();
-            match Writer::start(memory, slot).and_then(|writer| writer.map_or_else(Ok, Writer::work)) {
+            match Writer::start(index, memory, slot).and_then(|writer| writer.map_or_else(Ok, Writer::work)) {
                 Ok(end) => end,
                 Err(error) => {
                     pgrx::warning!(
@@ -54,6 +56,8 @@ pub fn run(index: usize) {
 }
 
 struct Writer {
+    /// Number of the slot.
+    index: usize,
     memory: &'static Shared,
     journal: &'static journal::Shared,
     slot: &'static DatabaseSlot,
@@ -62,7 +66,9 @@ struct Writer {
     cursor: Cursor,
     merger: Merger,
     progress: Progress,
-    images: Images,
+    /// The partition at hand, and where its next row goes.
+    partition: Option<Current>,
+    place: Place,
     /// What may be removed once the log is on disk up to the second number.
     released: Option<(Position, u64)>,
     warned_at: Option<Instant>,
@@ -70,7 +76,11 @@ struct Writer {
 
 impl Writer {
     /// Finds out where to go on, or why there is nothing to do.
-    fn start(memory: &'static Shared, slot: &'static DatabaseSlot) -> Result<Result<Self, End>, LedgerError> {
+    fn start(
+        index: usize,
+        memory: &'static Shared,
+        slot: &'static DatabaseSlot,
+    ) -> Result<Result<Self, End>, LedgerError> {
         let Some(tables) = worker::transaction(Tables::find) else { return Ok(Err(End::NotInstalled)) };
         // The launcher gives it a steward now.
         slot.set_installed(true);
@@ -118,9 +128,9 @@ impl Writer {
         slot.needed_from.store(progress.needed_from, Ordering::Release);
         slot.rows.store(progress.head.seq as u64, Ordering::Release);
         slot.writer.set_running();
-        let images = Images::default();
         let ledger = tables.ledger;
         Ok(Ok(Self {
+            index,
             memory,
             journal,
             slot,
@@ -129,7 +139,8 @@ impl Writer {
             cursor,
             merger,
             progress,
-            images,
+            partition: None,
+            place: Place::default(),
             released: None,
             warned_at: None,
         }))
@@ -189,7 +200,7 @@ impl Writer {
 
     /// Stores rows and position in one transaction. Returns false if the ledger is gone, or another one.
     fn store(&mut self) -> Result<bool, LedgerError> {
-        let rows: Vec<row::Row> = self.merger.take();
+        let mut rows: Vec<row::Row> = self.merger.take();
         let progress = Progress {
             position: self.merger.done(),
             needed_from: self.merger.needed_from(),
@@ -201,17 +212,30 @@ impl Writer {
             self.slot.position.store(progress.position, Ordering::Release);
             return Ok(true);
         }
-        let (images, origins, ledger) = (&mut self.images, &mut self.merger.origins, self.ledger);
+        // The partitions hold runs of numbers only if time does not run backwards.
+        let progress = Progress { stored: session::now().max(progress.stored), ..progress };
+        for row in &mut rows {
+            row.stored = progress.stored;
+        }
+        if !self.partition.as_ref().is_some_and(|partition| partition.holds(progress.stored)) {
+            self.partition = Current::at(progress.stored)?;
+            if let Some(partition) = &self.partition {
+                indexer::start(self.index, partition.month)?;
+            }
+        }
+        let Some(partition) = &self.partition else { return Ok(false) };
+        let (place, origins, ledger) = (&mut self.place, &mut self.merger.origins, self.ledger);
         let stored = worker::transaction(|| {
             let Some(tables) = Tables::find().filter(|tables| tables.ledger == ledger) else {
                 return Ok(None);
             };
-            let head = table::append(&tables, progress.head, &rows, images)?;
+            let head = table::append(partition, place, progress.head, &rows)?;
             let progress = Progress { head, ..progress };
             progress.store(&tables)?;
             origins.store()?;
             Ok::<_, LedgerError>(Some(progress))
         })?;
+        self.merger.give_back(rows);
         let Some(stored) = stored else { return Ok(false) };
         self.progress = stored;
         self.released = Some((stored.needed_from, worker::last_commit()));

@@ -11,6 +11,7 @@ use std::ffi::{CStr, CString};
 pub const REWRITE_CATALOG: Oid = Oid::from_u32(2618);
 pub const CONSTRAINT_CATALOG: Oid = Oid::from_u32(2606);
 pub const POLICY_CATALOG: Oid = Oid::from_u32(3256);
+const INHERITS_CATALOG: Oid = Oid::from_u32(2611);
 // pg_depend.h: the catalog, its index on what is referred to, and its columns.
 const DEPEND_CATALOG: Oid = Oid::from_u32(2608);
 const DEPEND_REFERENCE_INDEX: Oid = Oid::from_u32(2674);
@@ -166,6 +167,25 @@ pub fn relation(schema: &str, name: &str) -> Option<Oid> {
     let name = CString::new(name).ok()?;
     // SAFETY: looks a NUL-terminated name up in the system cache.
     valid(unsafe { pg_sys::get_relname_relid(name.as_ptr(), schema) })
+}
+
+/// Path of a relation's first file, below the data directory.
+pub(super) fn file_of(relid: Oid) -> Option<String> {
+    let arguments = [Some(pg_sys::Datum::from(relid))];
+    // SAFETY: the SQL function of that name, which takes an OID and looks in the system cache.
+    unsafe { pgrx::direct_function_call::<String>(pg_sys::pg_relation_filepath, &arguments) }
+}
+
+/// Relations that inherit from `parent`, and parts of it, if it is partitioned.
+pub fn heirs(parent: Oid) -> Result<Vec<Oid>, ServerError> {
+    let mut found = Vec::new();
+    scan(INHERITS_CATALOG, &["inhparent", "inhrelid"], |row| {
+        if row.oid(0) == Some(parent) {
+            found.extend(row.oid(1));
+        }
+        true
+    })?;
+    Ok(found)
 }
 
 /// OID of the relation that `name` means, in this schema or on the search path. Asks for no rights and raises

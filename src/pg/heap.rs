@@ -1,4 +1,4 @@
-//! Tables below SQL: no triggers, no rules, no privileges; for the ledger writer and the verifier.
+//! Tables below SQL: datums, the only row of a table, reading in place; [`super::append`] adds rows.
 
 use super::catalog::in_own_memory;
 use super::version;
@@ -9,7 +9,6 @@ use pgrx::pg_sys::{self, Datum, Oid};
 /// A column's value on its way into a table.
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
-    Null,
     /// boolean, smallint, integer, bigint, timestamptz
     Integer(i64),
     /// The whole variable-length datum, as [`varlena`], [`text_array`] and [`bigint_array`] make it.
@@ -30,7 +29,7 @@ pub fn put_varlena(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The header of an uncompressed datum of `length` bytes in all.
-fn header(length: usize) -> [u8; 4] {
+pub(super) fn header(length: usize) -> [u8; 4] {
     #[cfg(target_endian = "little")]
     return ((length as u32) << 2).to_ne_bytes();
     #[cfg(target_endian = "big")]
@@ -82,72 +81,6 @@ pub fn bigint_array(values: &[i64]) -> Vec<u8> {
     close_array(out)
 }
 
-/// Inserts `rows` rows into the table `relid` and its indexes, in one transaction's command.
-///
-/// `fill` writes row `n` into the slice, one value per column; what its values point to must live
-/// until the next call. Needs an open transaction.
-pub fn insert(
-    relid: Oid,
-    rows: usize,
-    mut fill: impl FnMut(usize, &mut dyn FnMut(&[Value<'_>])),
-) -> Result<(), ServerError> {
-    // As many slots as rows in a chunk: more slots cost more to keep than larger chunks save.
-    const CHUNK: usize = 128;
-    in_own_memory("pg_custodian insert", || {
-        // SAFETY: the sequence of COPY's multi-insert (copyfrom.c) inside a transaction; all that is opened
-        // is closed here, or by the abort that an ERROR causes.
-        unsafe {
-            let relation = pg_sys::table_open(relid, pg_sys::RowExclusiveLock as i32);
-            let desc = (*relation).rd_att;
-            let state = pg_sys::CreateExecutorState();
-            let result = pg_sys::palloc0(size_of::<pg_sys::ResultRelInfo>()).cast::<pg_sys::ResultRelInfo>();
-            pg_sys::InitResultRelInfo(result, relation, 0, std::ptr::null_mut(), 0);
-            pg_sys::ExecOpenIndices(result, false);
-            let bulk = pg_sys::GetBulkInsertState();
-            let command = pg_sys::GetCurrentCommandId(true);
-            let callbacks = pg_sys::table_slot_callbacks(relation);
-            let slots: Vec<*mut pg_sys::TupleTableSlot> =
-                (0..rows.min(CHUNK)).map(|_| pg_sys::MakeSingleTupleTableSlot(desc, callbacks)).collect();
-            let columns = (*desc).natts as usize;
-            let mut datums = vec![Datum::null(); columns];
-            let mut nulls = vec![true; columns];
-            let mut first = 0;
-            while first < rows {
-                let count = (rows - first).min(CHUNK);
-                for (n, slot) in slots[..count].iter().enumerate() {
-                    fill(first + n, &mut |values: &[Value<'_>]| {
-                        for (column, value) in values.iter().enumerate() {
-                            nulls[column] = matches!(value, Value::Null);
-                            datums[column] = match value {
-                                Value::Null => Datum::null(),
-                                Value::Integer(value) => Datum::from(*value),
-                                Value::Varlena(bytes) => Datum::from(bytes.as_ptr() as usize),
-                            };
-                        }
-                        let tuple = pg_sys::heap_form_tuple(desc, datums.as_mut_ptr(), nulls.as_mut_ptr());
-                        pg_sys::ExecForceStoreHeapTuple(tuple, *slot, true);
-                    });
-                }
-                let chunk = slots.as_ptr().cast_mut();
-                pg_sys::heap_multi_insert(relation, chunk, count as i32, command, 0, bulk);
-                for slot in &slots[..count] {
-                    version::insert_index_tuples(result, *slot, state);
-                    pg_sys::MemoryContextReset(version::per_tuple_memory(state));
-                }
-                first += count;
-            }
-            for slot in slots {
-                pg_sys::ExecDropSingleTupleTableSlot(slot);
-            }
-            pg_sys::FreeBulkInsertState(bulk);
-            pg_sys::ExecCloseIndices(result);
-            pg_sys::FreeExecutorState(state);
-            pg_sys::table_close(relation, pg_sys::NoLock as i32);
-        }
-    });
-    Ok(())
-}
-
 /// Replaces columns of the only row of the table `relid`: pairs of a column's number, from 1, and its value.
 pub fn update_only_row(relid: Oid, changes: &[(i16, Value<'_>)]) -> Result<(), ServerError> {
     in_own_memory("pg_custodian update", || {
@@ -163,7 +96,6 @@ pub fn update_only_row(relid: Oid, changes: &[(i16, Value<'_>)]) -> Result<(), S
                 let column = (*number - 1) as usize;
                 replace[column] = true;
                 match value {
-                    Value::Null => nulls[column] = true,
                     Value::Integer(value) => datums[column] = Datum::from(*value),
                     Value::Varlena(bytes) => datums[column] = Datum::from(bytes.as_ptr() as usize),
                 }
@@ -207,9 +139,8 @@ pub fn put_row(relid: Oid, key: &[u8], values: &[Value<'_>]) -> Result<(), Serve
             let mut datums = vec![Datum::null(); columns];
             let mut nulls = vec![true; columns];
             for (column, value) in values.iter().enumerate().take(columns) {
-                nulls[column] = matches!(value, Value::Null);
+                nulls[column] = false;
                 datums[column] = match value {
-                    Value::Null => Datum::null(),
                     Value::Integer(value) => Datum::from(*value),
                     Value::Varlena(bytes) => Datum::from(bytes.as_ptr() as usize),
                 };
@@ -257,56 +188,48 @@ pub enum Read<'a> {
     Other,
 }
 
-/// Reads the rows of `relid` in the order of its bigint column number 1, by the index `index`, from
-/// the value `from` on, as committed now. `each` returns whether to go on.
-pub fn read_ordered(relid: Oid, index: Oid, from: i64, mut each: impl FnMut(&[Read<'_>]) -> bool) {
-    in_own_memory("pg_custodian ordered scan", || {
-        // SAFETY: the ordered scan of genam.c, on a snapshot of our own; closed here or by the abort that an ERROR
-        // causes. Values live in the row's memory, which is reset only after `each` returned.
+/// Reads the rows of `relid` in the order in which they lie there, those whose bigint column number 1 is
+/// below `from` left out, as committed now. `each` returns whether to go on, and so does this.
+pub fn read_in_place(relid: Oid, from: i64, mut each: impl FnMut(&[Read<'_>]) -> bool) -> bool {
+    in_own_memory("pg_custodian scan", || {
+        // SAFETY: a scan of one's own snapshot (tableam.h), from the first page on; closed here or by the abort
+        // that an ERROR causes. Values live in the row's memory, which is reset only after `each` returned.
         unsafe {
             let relation = pg_sys::table_open(relid, pg_sys::AccessShareLock as i32);
-            let index = pg_sys::index_open(index, pg_sys::AccessShareLock as i32);
             let desc = (*relation).rd_att;
             let columns = (*desc).natts as usize;
             let types: Vec<Oid> = (0..columns).map(|column| version::attribute_type(desc, column)).collect();
-            let mut key = std::mem::zeroed::<pg_sys::ScanKeyData>();
-            pg_sys::ScanKeyInit(
-                &raw mut key,
-                1,
-                pg_sys::BTGreaterEqualStrategyNumber as u16,
-                pg_sys::F_INT8GE.into(),
-                Datum::from(from),
-            );
             let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-            let scan = pg_sys::systable_beginscan_ordered(relation, index, snapshot, 1, &raw mut key);
+            let none = std::ptr::null_mut();
+            let scan = pg_sys::table_beginscan_strat(relation, snapshot, 0, none, true, false);
             let mut datums = vec![Datum::null(); columns];
             let mut nulls = vec![true; columns];
             let mut row_memory = PgMemoryContexts::new("pg_custodian row");
-            loop {
-                let tuple =
-                    pg_sys::systable_getnext_ordered(scan, pg_sys::ScanDirection::ForwardScanDirection);
+            let mut go_on = true;
+            while go_on {
+                let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
                 if tuple.is_null() {
                     break;
                 }
-                let go_on = row_memory.switch_to(|_| {
+                go_on = row_memory.switch_to(|_| {
                     pg_sys::heap_deform_tuple(tuple, desc, datums.as_mut_ptr(), nulls.as_mut_ptr());
+                    if !nulls[0] && (datums[0].value() as i64) < from {
+                        return true;
+                    }
                     let row: Vec<Read<'_>> = (0..columns)
                         .map(|c| if nulls[c] { Read::Null } else { read(datums[c], types[c]) })
                         .collect();
                     each(&row)
                 });
                 row_memory.reset();
-                if !go_on {
-                    break;
-                }
                 pg_sys::check_for_interrupts!();
             }
-            pg_sys::systable_endscan_ordered(scan);
+            pg_sys::heap_endscan(scan);
             pg_sys::UnregisterSnapshot(snapshot);
-            pg_sys::index_close(index, pg_sys::AccessShareLock as i32);
             pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
+            go_on
         }
-    });
+    })
 }
 
 /// # Safety

@@ -5,12 +5,14 @@
 #![allow(unsafe_code)]
 
 pub mod acl;
+pub mod append;
 pub mod attempt;
 pub mod carried;
 pub mod catalog;
 pub mod conceal;
 pub mod connection;
 pub mod failure;
+pub mod form;
 pub mod harmless;
 pub mod heap;
 pub mod hooks;
@@ -18,6 +20,7 @@ mod named;
 pub mod objects;
 pub mod parameters;
 pub mod query;
+mod ranges;
 pub mod raw;
 pub mod remote;
 pub mod scope;

@@ -301,6 +301,26 @@ pub(super) unsafe fn attribute_type(desc: pg_sys::TupleDesc, column: usize) -> p
     unsafe { (*attribute(desc, column)).atttypid }
 }
 
+/// Width (0 for variable length) and alignment in bytes of a table's column, counted from 0.
+///
+/// # Safety
+/// As for [`attribute`].
+pub(super) unsafe fn attribute_form(desc: pg_sys::TupleDesc, column: usize) -> (u8, u8) {
+    // SAFETY: as the caller promises.
+    let (length, align) = unsafe {
+        let attribute = attribute(desc, column);
+        ((*attribute).attlen, (*attribute).attalign as u8)
+    };
+    // pg_type.h: TYPALIGN_*
+    let align = match align {
+        b'd' => 8,
+        b'i' => 4,
+        b's' => 2,
+        _ => 1,
+    };
+    (u8::try_from(length).unwrap_or(0), align)
+}
+
 /// Name of a table's column, counted from 0.
 ///
 /// # Safety

@@ -7,6 +7,7 @@
 //! Each test program uses its own part of this, hence the `dead_code`.
 #![allow(dead_code)]
 
+pub mod clock;
 pub mod command;
 pub mod disk;
 pub mod shop;
@@ -29,11 +30,12 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub struct Wanted {
     preload: Vec<String>,
     conf: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// A server without any extension, the yardstick of comparisons.
 pub fn bare() -> Wanted {
-    Wanted { preload: Vec::new(), conf: Vec::new() }
+    Wanted { preload: Vec::new(), conf: Vec::new(), environment: Vec::new() }
 }
 
 /// A server with pg_custodian alone. Tests present many bad tokens: only those of the delay wait for it.
@@ -54,6 +56,12 @@ impl Wanted {
         self
     }
 
+    /// Variables of the server's environment.
+    pub fn environment(mut self, variables: Vec<(String, String)>) -> Self {
+        self.environment = variables;
+        self
+    }
+
     /// Makes and starts the cluster.
     pub fn start(self) -> Cluster {
         let cluster = self.make();
@@ -71,13 +79,14 @@ pub struct Cluster {
     bin: PathBuf,
     directory: PathBuf,
     port: u16,
+    environment: Vec<(String, String)>,
 }
 
 impl Cluster {
     fn create(wanted: &Wanted) -> Cluster {
         let bin = bin_directory();
         let directory = command::make_directory("pg_custodian-cluster");
-        let cluster = Cluster { bin, directory, port: free_port() };
+        let cluster = Cluster { bin, directory, port: free_port(), environment: wanted.environment.clone() };
         let data = cluster.data();
         let mut initdb = command::as_server(&cluster.bin.join("initdb"));
         initdb.args(["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"]);
@@ -147,7 +156,11 @@ impl Cluster {
     pub fn start(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let started = command::as_server(&self.bin.join("pg_ctl"))
+            let mut program = command::as_server(&self.bin.join("pg_ctl"));
+            for (name, value) in &self.environment {
+                program.env(name, value);
+            }
+            let started = program
                 .arg("-D")
                 .arg(self.data())
                 .args(["-w", "-t", "60", "-s", "start", "-l"])
