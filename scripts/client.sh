@@ -16,6 +16,11 @@ built_for=${PGC_BUILT_FOR:-$major}
 use_target_of "$built_for"
 PGC_PG_CONFIG=$(pg_config_of "$major")
 export PGC_PG_CONFIG
+# The version before, for pg_upgrade.
+if [ "$built_for" != "$major" ]; then
+    PGC_OLD_PG_CONFIG=$(pg_config_of "$built_for")
+    export PGC_OLD_PG_CONFIG
+fi
 # Only these drive clients of others; the rest shall not wait for their installation.
 case " $* " in
     *' clients '* | *' poolers '* | *' provider '* | *' * '*) scripts/setup.sh --clients "$major" ;;

@@ -30,7 +30,8 @@ pgrx::pg_module_magic!(name, version);
 
 /// Called when the library is loaded: by the postmaster through shared_preload_libraries, or by a
 /// backend that calls one of our functions without it; then there is nothing but settings, and
-/// the functions say what is missing.
+/// the functions say what is missing. So it is under pg_upgrade, which makes the extension's objects one by one,
+/// and lets nobody else in.
 #[pgrx::pg_guard]
 #[allow(non_snake_case)]
 pub extern "C-unwind" fn _PG_init() {
@@ -39,7 +40,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::remote::define();
     pg::text_setting::define(&capture::choice::SETTINGS);
     pg::version::reserve_settings();
-    if pg::session::is_preloading() {
+    if pg::session::is_preloading() && !pg::session::is_upgrading() {
         pg::hooks::install(pipeline::handlers());
         workers::register();
     }

@@ -4,8 +4,8 @@
 -- Grants
 -- ---------------------------------------------------------------------------------------------
 
--- regnamespace and regclass, not oid: a dump then carries names, which are right in the cluster it
--- is restored into. Ended grants stay: they are the history of who was allowed what.
+-- regclass and not oid: a dump then carries names, which are right in the cluster it is restored into. Schemas by
+-- name, because pg_upgrade numbers them anew and refuses regnamespace. Ended grants stay: they are the history of who was allowed what.
 CREATE TABLE access.issued_grant (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     user_id text CHECK (user_id <> ''),
@@ -17,7 +17,7 @@ CREATE TABLE access.issued_grant (
     ),
     object_type text NOT NULL CHECK (object_type IN ('database', 'schema', 'table')),
     object_name text NOT NULL,
-    schema_id regnamespace,
+    schema_name text,
     relation_id regclass,
     starts_at timestamptz NOT NULL,
     ends_at timestamptz NOT NULL,
@@ -33,7 +33,7 @@ CREATE TABLE access.issued_grant (
     revoke_reason text CHECK (revoke_reason <> ''),
     CONSTRAINT a_person_or_a_group CHECK ((user_id IS NULL) <> (group_name IS NULL)),
     CONSTRAINT one_object CHECK (
-        (object_type = 'schema') = (schema_id IS NOT NULL) AND (object_type = 'table') = (relation_id IS NOT NULL)
+        (object_type = 'schema') = (schema_name IS NOT NULL) AND (object_type = 'table') = (relation_id IS NOT NULL)
     ),
     CONSTRAINT an_end CHECK (isfinite(starts_at) AND isfinite(ends_at) AND ends_at > starts_at),
     CONSTRAINT a_reasoned_revocation CHECK (
@@ -49,7 +49,7 @@ COMMENT ON COLUMN access.issued_grant.group_name IS 'The group whose members hol
 COMMENT ON COLUMN access.issued_grant.privileges IS 'What it permits: select, insert, update, delete, truncate, execute, ddl, reveal, export';
 COMMENT ON COLUMN access.issued_grant.object_type IS 'database, schema or table';
 COMMENT ON COLUMN access.issued_grant.object_name IS 'The object as it was called when access was granted';
-COMMENT ON COLUMN access.issued_grant.schema_id IS 'The schema, for object_type schema';
+COMMENT ON COLUMN access.issued_grant.schema_name IS 'The schema, for object_type schema: whichever has the name';
 COMMENT ON COLUMN access.issued_grant.relation_id IS 'The table or view, for object_type table';
 COMMENT ON COLUMN access.issued_grant.starts_at IS 'First moment at which it permits anything';
 COMMENT ON COLUMN access.issued_grant.ends_at IS 'First moment at which it permits nothing any more';
@@ -131,7 +131,7 @@ SELECT g.id,
            AND g.ends_at > pg_catalog.clock_timestamp()
            AND (g.object_type = 'database' OR n.oid IS NOT NULL OR c.oid IS NOT NULL) AS live
 FROM access.issued_grant AS g
-LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = g.schema_id
+LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = g.schema_name
 LEFT JOIN pg_catalog.pg_class AS c ON c.oid = g.relation_id
 LEFT JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace;
 REVOKE ALL ON access.grants FROM PUBLIC;

@@ -253,13 +253,14 @@ COMMENT ON COLUMN audit.retired.sha256 IS 'SHA-256 over the file';
 SELECT audit.guard_table('audit.retired');
 
 CREATE FUNCTION audit.field_policies(masked text[], revealed text[]) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT jsonb_object_agg(f.name, f.policy)
-    FROM (SELECT m.name, 'masked' AS policy FROM unnest(masked) AS m(name)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+-- Not as text, which would be looked up at each call: whoever makes a function that fits better would be called.
+RETURN (
+    SELECT pg_catalog.jsonb_object_agg(f.name, f.policy)
+    FROM (SELECT m.name, 'masked' AS policy FROM pg_catalog.unnest(masked) AS m(name)
           UNION ALL
-          SELECT r.name, 'revealed' FROM unnest(revealed) AS r(name)) AS f
-$$;
+          SELECT r.name, 'revealed' FROM pg_catalog.unnest(revealed) AS r(name)) AS f
+);
 REVOKE ALL ON FUNCTION audit.field_policies(text[], text[]) FROM PUBLIC;
 COMMENT ON FUNCTION audit.field_policies(text[], text[]) IS 'Protected columns of a statement as one object, such as {"iban": "masked"}';
 

@@ -71,9 +71,11 @@ pub fn insert(
     let privileges: Vec<String> = wanted.privileges.words().into_iter().map(str::to_owned).collect();
     let row = client.update(
         "INSERT INTO access.issued_grant (user_id, issuer, group_name, privileges, object_type, object_name, \
-             schema_id, relation_id, starts_at, ends_at, reason, ticket, granted_by, granted_by_issuer, \
+             schema_name, relation_id, starts_at, ends_at, reason, ticket, granted_by, granted_by_issuer, \
              granted_by_role) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, session_user) RETURNING id",
+         VALUES ($1, $2, $3, $4, $5, $6, \
+             (SELECT n.nspname FROM pg_catalog.pg_namespace AS n WHERE n.oid = $7), \
+             $8, $9, $10, $11, $12, $13, $14, session_user) RETURNING id",
         None,
         &[
             wanted.user_id.clone().into(),
@@ -155,7 +157,7 @@ const COLUMNS: &[&str] = &[
     "group_name",
     "privileges",
     "object_type",
-    "schema_id",
+    "schema_name",
     "relation_id",
     "starts_at",
     "ends_at",
@@ -188,7 +190,7 @@ fn grant_in(row: &Row, person: &Person) -> Option<LiveGrant> {
     }
     let scope = match row.text(5)?.as_str() {
         "database" => Scope::Database,
-        "schema" => Scope::Schema(row.oid(6)?),
+        "schema" => Scope::Schema(catalog::namespace(&row.text(6)?)?),
         "table" => Scope::Relation(row.oid(7)?),
         _ => return None,
     };

@@ -13,12 +13,18 @@ use std::path::PathBuf;
 pub enum LedgerError {
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error(transparent)]
+    Trail(#[from] TrailError),
     #[error("could not read the audit journal: {0}")]
     Journal(#[from] JournalError),
     #[error("audit ledger is append-only: {operation} on \"{object}\" is not allowed")]
     AppendOnly { operation: String, object: String },
     #[error("{what} would remove the guards or the content of the audit ledger")]
     Guarded { what: String },
+    #[error("{what} could hide what the audit ledger says")]
+    Hides { what: String },
+    #[error("{what} could stop the ledger writer")]
+    Stops { what: String },
     #[error("the ledger's place in the journal is lost: {reason}")]
     Misplaced { reason: String },
     #[error("audit ledger did not catch up within {0}")]
@@ -33,8 +39,6 @@ pub enum LedgerError {
     NotExportable { seq: i64 },
     #[error("row {seq} of the audit ledger is missing, or was altered")]
     Altered { seq: i64 },
-    #[error(transparent)]
-    Trail(#[from] TrailError),
     #[error("invalid argument: {0}")]
     BadArgument(String),
     #[error("a standby writes no ledger")]
@@ -53,8 +57,11 @@ impl Report for LedgerError {
     fn code(&self) -> PgSqlErrorCode {
         match self {
             Self::Server(error) => error.code(),
+            Self::Trail(error) => error.code(),
             Self::Journal(_) => PgSqlErrorCode::ERRCODE_IO_ERROR,
-            Self::AppendOnly { .. } | Self::Guarded { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::AppendOnly { .. } | Self::Guarded { .. } | Self::Hides { .. } | Self::Stops { .. } => {
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
+            }
             Self::Misplaced { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
             Self::NotCaughtUp(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NoPartition(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -65,7 +72,6 @@ impl Report for LedgerError {
             Self::Export { .. } => PgSqlErrorCode::ERRCODE_IO_ERROR,
             Self::NotExportable { .. } => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::Altered { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
-            Self::Trail(error) => error.code(),
             Self::BadArgument(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::OnStandby => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::NotTheSender { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -78,11 +84,12 @@ impl Report for LedgerError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Server(error) => return error.hint(),
+            Self::Trail(error) => return error.hint(),
             Self::Journal(_) => {
                 "See the server log and the directory \"pg_custodian\" of the data directory.".into()
             }
             Self::AppendOnly { .. } => "Query it through the views of schema \"audit\".".into(),
-            Self::Guarded { .. } => {
+            Self::Guarded { .. } | Self::Hides { .. } | Self::Stops { .. } => {
                 "Maintenance needs \"pg_custodian.maintenance = on\" in postgresql.conf itself and a reload.".into()
             }
             Self::Misplaced { .. } => {
@@ -111,7 +118,6 @@ impl Report for LedgerError {
             }
             Self::NotExportable { .. } => "Only ledgers of databases in UTF8 can be exported.".into(),
             Self::Altered { .. } => "Nothing was removed. SELECT * FROM audit.verify() says what is wrong.".into(),
-            Self::Trail(error) => return error.hint(),
         })
     }
 }

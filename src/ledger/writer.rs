@@ -11,6 +11,7 @@ use super::partition::Current;
 use super::table::{self, Progress, Tables};
 use super::{LedgerError, forwarder, indexer, row};
 use crate::error::ServerError;
+use crate::event::{Note, Outcome};
 use crate::journal::writer::ensure_allocated;
 use crate::journal::{self, Cursor, Next, Position, segment};
 use crate::pg::append::Place;
@@ -20,6 +21,7 @@ use crate::pg::worker::End;
 use crate::pg::{remote, session, worker};
 use crate::trail;
 use pgrx::pg_sys::Oid;
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -324,5 +326,25 @@ pub fn want() -> Result<(), LedgerError> {
     }
     crate::pg::transaction::wake_launcher_at_end();
     shared::config_changed();
-    Ok(())
+    begin_chain()
+}
+
+/// A new chain says so, in its first event: also where a dump was restored, which brings no ledger along.
+fn begin_chain() -> Result<(), LedgerError> {
+    let progress = Progress::load(&Tables::require()?)?;
+    if progress.head.seq > 0 {
+        return Ok(());
+    }
+    let detail = json!({
+        "action": "begin",
+        "journal": hex::encode(progress.journal),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    Ok(trail::note(&Note {
+        event: "chain",
+        outcome: Outcome::Ok,
+        sqlstate: None,
+        object: Some(String::from_utf8_lossy(&session::database_name()).into_owned()),
+        detail: Some(detail.to_string()),
+    })?)
 }

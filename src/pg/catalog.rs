@@ -7,11 +7,11 @@ use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys::{self, AsPgCStr, Oid};
 use std::ffi::{CStr, CString};
 
-// Catalogs that pgrx's headers do not name (pg_rewrite.h, pg_constraint.h, pg_policy.h).
+// Catalogs that pgrx's headers do not name (pg_rewrite.h, pg_constraint.h, pg_policy.h, pg_inherits.h).
 pub const REWRITE_CATALOG: Oid = Oid::from_u32(2618);
 pub const CONSTRAINT_CATALOG: Oid = Oid::from_u32(2606);
 pub const POLICY_CATALOG: Oid = Oid::from_u32(3256);
-const INHERITS_CATALOG: Oid = Oid::from_u32(2611);
+pub const INHERITS_CATALOG: Oid = Oid::from_u32(2611);
 // pg_depend.h: the catalog, its index on what is referred to, and its columns.
 const DEPEND_CATALOG: Oid = Oid::from_u32(2608);
 const DEPEND_REFERENCE_INDEX: Oid = Oid::from_u32(2674);

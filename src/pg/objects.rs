@@ -153,13 +153,18 @@ pub fn named(statement: &Utility<'_>) -> Vec<Identity> {
     found
 }
 
-/// The object that a statement's node names, if it can be found.
 fn find(kind: ObjectType::Type, object: *mut Node) -> Option<Identity> {
-    let address = total(|| {
+    let address = address(kind, object)?;
+    identify(address.classId, address.objectId, address.objectSubId)
+}
+
+/// The object that a statement's node names, if it can be found.
+pub(super) fn address(kind: ObjectType::Type, object: *mut Node) -> Option<ObjectAddress> {
+    total(|| {
         let mut relation = std::ptr::null_mut();
         let lock = pg_sys::AccessShareLock as i32;
-        // SAFETY: the node is the one that the statement itself was resolved from a moment ago, under stronger
-        // locks; a relation that comes back open is closed.
+        // SAFETY: the node is the one that the statement itself is resolved from; a relation that comes back open
+        // is closed.
         unsafe {
             let address = pg_sys::get_object_address(kind, object, &raw mut relation, lock, true);
             if !relation.is_null() {
@@ -167,8 +172,7 @@ fn find(kind: ObjectType::Type, object: *mut Node) -> Option<Identity> {
             }
             (address.objectId != pg_sys::InvalidOid).then_some(address)
         }
-    })?;
-    identify(address.classId, address.objectId, address.objectSubId)
+    })
 }
 
 /// # Safety

@@ -257,9 +257,11 @@ impl<'a> Planned<'a> {
     }
 
     /// Calls `each` with every relation that it inserts into, updates or deletes from.
+    ///
+    /// Rows that are locked count as written: their marks are.
     pub fn each_written(&self, mut each: impl FnMut(Oid)) {
         const WRITES: u64 = (pg_sys::ACL_INSERT | pg_sys::ACL_UPDATE | pg_sys::ACL_DELETE) as u64;
-        if self.writes() {
+        if self.writes() || !self.plan.rowMarks.is_null() {
             self.each_raw(|raw| {
                 if raw.permissions & WRITES != 0 {
                     each(raw.relid);

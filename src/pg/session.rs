@@ -63,6 +63,12 @@ pub fn is_superuser(role: Oid) -> bool {
     superuser
 }
 
+/// Whether the session may change the catalogs' own definitions (allow_system_table_mods).
+pub fn allows_changes_of_catalogs() -> bool {
+    // SAFETY: a plain variable of the server's settings.
+    unsafe { pg_sys::allowSystemTableMods }
+}
+
 /// Some role has changed.
 pub(super) fn forget_superuser() {
     STANDS.set(false);
@@ -327,6 +333,12 @@ pub fn cut(text: &[u8], limit: usize) -> &[u8] {
 /// Number of the running subtransaction.
 pub fn subtransaction() -> u32 {
     raw::GetCurrentSubTransactionId()
+}
+
+/// Whether pg_upgrade runs the server: it takes superusers only, and is given to nobody else.
+pub fn is_upgrading() -> bool {
+    // SAFETY: a plain variable of the server, set before any library is loaded.
+    unsafe { pg_sys::IsBinaryUpgrade }
 }
 
 /// Whether the library is being loaded by shared_preload_libraries.

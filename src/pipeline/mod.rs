@@ -211,7 +211,7 @@ fn starting(planned: &Planned<'_>, explain: bool) -> Result<(), ErrorReport> {
         };
     }
     let mut guarded = false;
-    planned.each_written(|relid| guarded |= guard::concerns(relid, &known.ledger));
+    planned.each_written(|relid| guarded |= guard::concerns(relid, known.ledger));
     if guarded
         && !referential
         && let Err(error) = guard::check_writes(&uses())

@@ -22,8 +22,8 @@ pub(super) struct Surroundings {
     pub(super) presenting: Vec<Oid>,
     /// Functions that may be given another secret: the key of an issuer that signs with HS256.
     pub(super) confiding: Vec<Oid>,
-    /// Tables of the ledger.
-    pub(super) ledger: Vec<Oid>,
+    /// Schema of the ledger.
+    pub(super) ledger: Option<Oid>,
     /// All relations of the extension, sorted.
     members: Vec<u32>,
 }
@@ -44,7 +44,7 @@ impl Surroundings {
             readable: harmless::catalogs(),
             presenting: ours(&["set_identity"]),
             confiding: ours(&["trust_issuer", "rotate_keys"]),
-            ledger: guard::tables(),
+            ledger: guard::schema(),
             members: catalog::members(guard::EXTENSION),
         }
     }

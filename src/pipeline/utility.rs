@@ -143,7 +143,8 @@ fn judge_utility(utility: &Utility<'_>, kind: &Kind, known: &Surroundings) -> Re
             Err(error) => return Err(refuse(&asker, error, &text(), bare)),
         };
     }
-    if let Err(error) = guard::check_utility(kind) {
+    let asked = || utility.demand().map_or(Ok(()), |demand| guard::check_demand(&demand));
+    if let Err(error) = guard::check_utility(kind).and_then(|()| asked()) {
         return Err(refuse(&asker, error, &text(), bare));
     }
     let class = build::utility_class(utility, kind);

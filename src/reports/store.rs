@@ -11,19 +11,19 @@ fn texts(client: &SpiClient<'_>, query: &str) -> Result<Vec<String>, ReportsErro
     Ok(found)
 }
 
-/// Guards of the ledger that are missing, or do not fire always.
+/// Guards of the ledger that are missing, or do not fire always. They are told by what they fire for (pg_trigger.h:
+/// BEFORE is 2, ROW 1, INSERT 4, DELETE 8, UPDATE 16, TRUNCATE 32).
 pub fn guards_down(client: &SpiClient<'_>) -> Result<Vec<String>, ReportsError> {
     texts(
         client,
-        "SELECT pg_catalog.format('%s on audit.%s', g.guard, g.relation) \
-         FROM (VALUES ('append_only', 'ledger'), ('no_truncate', 'ledger'), \
-                      ('append_only', 'chain'), ('no_truncate', 'chain'), \
-                      ('append_only', 'origins'), ('no_truncate', 'origins')) AS g (guard, relation) \
-         WHERE NOT EXISTS ( \
+        "SELECT pg_catalog.format('%s on audit.%s', g.guard, c.relname) \
+         FROM pg_catalog.pg_class AS c \
+         CROSS JOIN (VALUES ('append_only', 30), ('append_only_row', 31), ('no_truncate', 34)) AS g (guard, fires) \
+         WHERE c.relnamespace = pg_catalog.to_regnamespace('audit') AND c.relkind IN ('r', 'p') \
+           AND NOT EXISTS ( \
              SELECT FROM pg_catalog.pg_trigger AS t \
-             WHERE t.tgrelid = pg_catalog.to_regclass('audit.' || g.relation) AND t.tgname = g.guard \
-               AND t.tgenabled = 'A' \
-               AND t.tgfoid = pg_catalog.to_regprocedure('audit.refuse_change()')) \
+             WHERE t.tgrelid = c.oid AND t.tgtype = g.fires AND t.tgenabled = 'A' AND t.tgqual IS NULL \
+               AND t.tgattr = '' AND t.tgfoid = pg_catalog.to_regprocedure('audit.refuse_change()')) \
          ORDER BY 1",
     )
 }

@@ -31,11 +31,13 @@ pub struct Wanted {
     preload: Vec<String>,
     conf: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Another PostgreSQL than the one that is tested: where its programs are.
+    bin: Option<PathBuf>,
 }
 
 /// A server without any extension, the yardstick of comparisons.
 pub fn bare() -> Wanted {
-    Wanted { preload: Vec::new(), conf: Vec::new(), environment: Vec::new() }
+    Wanted { preload: Vec::new(), conf: Vec::new(), environment: Vec::new(), bin: None }
 }
 
 /// A server with pg_custodian alone. Tests present many bad tokens: only those of the delay wait for it.
@@ -62,6 +64,12 @@ impl Wanted {
         self
     }
 
+    /// Of the PostgreSQL of this pg_config.
+    pub fn of(mut self, config: &str) -> Self {
+        self.bin = Some(directory_of(config, "--bindir"));
+        self
+    }
+
     /// Makes and starts the cluster.
     pub fn start(self) -> Cluster {
         let cluster = self.make();
@@ -84,7 +92,7 @@ pub struct Cluster {
 
 impl Cluster {
     fn create(wanted: &Wanted) -> Cluster {
-        let bin = bin_directory();
+        let bin = wanted.bin.clone().unwrap_or_else(bin_directory);
         let directory = command::make_directory("pg_custodian-cluster");
         let cluster = Cluster { bin, directory, port: free_port(), environment: wanted.environment.clone() };
         let data = cluster.data();
@@ -370,7 +378,11 @@ fn bin_directory() -> PathBuf {
 fn directory(option: &str) -> PathBuf {
     let config = std::env::var("PGC_PG_CONFIG")
         .expect("PGC_PG_CONFIG names the pg_config of a PostgreSQL with pg_custodian: run `make test`");
-    let printed = command::plain(Path::new(&config)).arg(option).succeed();
+    directory_of(&config, option)
+}
+
+fn directory_of(config: &str, option: &str) -> PathBuf {
+    let printed = command::plain(Path::new(config)).arg(option).succeed();
     PathBuf::from(printed.stdout.trim())
 }
 

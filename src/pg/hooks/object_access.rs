@@ -33,6 +33,8 @@ pub struct ObjectAccess {
     pub column: i32,
     /// Done by PostgreSQL for its own purposes: TOAST tables, tables being rewritten.
     pub internal: bool,
+    /// Where an object gets or loses a parent (pg_inherits): that.
+    pub parent: Option<Oid>,
 }
 
 pub(super) fn install() {
@@ -91,10 +93,23 @@ unsafe extern "C-unwind" fn trampoline(
             _ => None,
         }
     };
+    // SAFETY: as above.
+    let parent = unsafe {
+        match access {
+            ObjectAccessType::OAT_POST_ALTER => argument
+                .cast::<pg_sys::ObjectAccessPostAlter>()
+                .as_ref()
+                .map(|argument| argument.auxiliary_id)
+                .filter(|_| class == crate::pg::catalog::INHERITS_CATALOG),
+            _ => None,
+        }
+    };
     if let Some(access) = what
         && let Some(handlers) = active()
     {
-        guarded(|| (handlers.object_access)(&ObjectAccess { access, class, object, column, internal }));
+        guarded(|| {
+            (handlers.object_access)(&ObjectAccess { access, class, object, column, internal, parent })
+        });
     }
     // SAFETY: passes on what the caller gave us; NEXT is written once, before any backend exists.
     unsafe {
