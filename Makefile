@@ -15,7 +15,7 @@ BENCH_SECONDS ?= 4
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build install test test-core demo bench bench-options bench-ingest crash package lint clean
+.PHONY: help build install test test-core demo bench bench-options bench-ingest bench-verify crash package lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -49,6 +49,10 @@ bench-options: ## what it costs to be whom, and what leaving things out of the r
 bench-ingest: ## what a row of the ledger costs its writer, and how many bytes it takes
 	@scripts/install.sh $(firstword $(PG))
 	@PGC_ROUNDS=$(ROUNDS) scripts/client.sh $(firstword $(PG)) bench --profile dev --bench ingest
+
+bench-verify: ## how fast the ledger is verified, and how large a proof is (PGC_ROWS=1000000)
+	@scripts/install.sh $(firstword $(PG))
+	@PGC_ROUNDS=$(ROUNDS) scripts/client.sh $(firstword $(PG)) bench --profile dev --bench verify
 
 crash: ## kill -9 under load, then compare the ledger with the clients (SECONDS=60)
 	@scripts/install.sh $(firstword $(PG))

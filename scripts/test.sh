@@ -19,6 +19,7 @@ pure_tests() {
     say "PostgreSQL $1: what needs no server"
     # In the same module tree are the tests that run inside a server: next step.
     cargo test --lib $(features "$1") -- --skip pg_test
+    cargo test -p pg_custodian_verifier
 }
 
 server_tests() {

@@ -53,10 +53,11 @@ pub enum JournalIo {
 
 /// The names of all settings whose changes are recorded: all but the token, which is none by the time
 /// anybody could look. A test compares them with the server's.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 17] = [
     "pg_custodian.audit_classes",
     "pg_custodian.audit_object_role",
     "pg_custodian.audit_roles",
+    "pg_custodian.checkpoint_command",
     "pg_custodian.durability",
     "pg_custodian.exclude_relations",
     "pg_custodian.exclude_statements",
@@ -94,6 +95,9 @@ static FAILURE_DELAY: GucSetting<i32> = GucSetting::<i32>::new(250);
 static NORMALIZE_STATEMENTS: GucSetting<bool> = GucSetting::<bool>::new(false);
 // Longer than what people look for by hand, shorter than a document.
 static PARAMETER_MAX_SIZE: GucSetting<i32> = GucSetting::<i32>::new(8192);
+
+// Where a checkpoint would be safe from whoever rules this server, only its administrator knows.
+static CHECKPOINT_COMMAND: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 // Where evidence goes when it leaves the database is for whoever has the server's files to say.
 static EXPORT_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -162,6 +166,15 @@ pub fn define(preloading: bool) {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_string_guc(
+        c"pg_custodian.checkpoint_command",
+        c"Sets the shell command that keeps checkpoints of the ledger elsewhere.",
+        c"It reads them from its standard input, one line of JSON each. Can be set only in postgresql.conf itself, not by ALTER SYSTEM.",
+        &CHECKPOINT_COMMAND,
+        GucContext::Sighup,
+        // Whoever can set it by SQL could run programs, and keep the witness away.
+        GucFlags::DISALLOW_IN_AUTO_FILE,
+    );
     GucRegistry::define_int_guc(
         c"pg_custodian.failure_delay",
         c"Sets how long a failed attempt to identify takes.",
@@ -219,6 +232,12 @@ pub fn trigger_statements() -> bool {
 /// Whether the ledger and its guards may be altered.
 pub fn maintenance() -> bool {
     MAINTENANCE.get()
+}
+
+/// The command that keeps checkpoints elsewhere, if there is one.
+pub fn checkpoint_command() -> Option<String> {
+    let command = CHECKPOINT_COMMAND.get()?.to_string_lossy().into_owned();
+    (!command.trim().is_empty()).then_some(command)
 }
 
 /// How long an identity lasts.

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use crate::pg::shared::{self, DatabaseSlot, Process, ProcessState, Shared};
-use crate::pg::{catalog, session, transaction, worker};
+use crate::pg::{catalog, parallel, session, transaction, worker};
 use crate::pipeline::recording;
 use crate::{access, ledger};
 use pgrx::pg_sys::{self, Oid};
@@ -66,7 +66,19 @@ pub extern "C-unwind" fn pg_custodian_indexer(argument: pg_sys::Datum) {
 #[pgrx::pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pg_custodian_steward(argument: pg_sys::Datum) {
-    access::steward::run(argument.value());
+    let mut keeper = ledger::keeper::Keeper::default();
+    access::steward::run(argument.value(), |slot, now| keeper.attend(slot, now));
+}
+
+/// Entry of a parallel worker that helps to verify the ledger.
+#[pgrx::pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn pg_custodian_verify_worker(
+    _segment: *mut pg_sys::dsm_segment,
+    contents: *mut pg_sys::shm_toc,
+) {
+    // SAFETY: PostgreSQL calls it with what the leader has laid down.
+    ledger::shares::help(unsafe { parallel::words(contents) });
 }
 
 /// All databases, and whether they take connections.

@@ -77,10 +77,13 @@ fn a_checkpoint_kept_elsewhere_exposes_a_cut_off_end() {
     attacker
         .batch_execute(
             "alter table audit.ledger disable trigger all; alter table audit.chain disable trigger all;
+             alter table audit.checkpoints disable trigger all;
              delete from audit.ledger where seq > 10;
+             delete from audit.checkpoints;
              update audit.chain set seq = 10, hash = (select hash from audit.ledger where seq = 10);
              alter table audit.ledger enable always trigger append_only;
-             alter table audit.chain enable always trigger append_only;",
+             alter table audit.chain enable always trigger append_only;
+             alter table audit.checkpoints enable always trigger append_only;",
         )
         .unwrap();
     drop(attacker);

@@ -342,16 +342,6 @@ CREATE FUNCTION audit.sync(timeout interval DEFAULT '30 s') RETURNS void
 REVOKE ALL ON FUNCTION audit.sync(interval) FROM PUBLIC;
 COMMENT ON FUNCTION audit.sync(interval) IS 'Waits until the ledger has what was recorded before the call';
 
-CREATE FUNCTION audit.verify(
-    from_seq bigint DEFAULT NULL, to_seq bigint DEFAULT NULL, against jsonb DEFAULT NULL,
-    OUT ok boolean, OUT rows bigint, OUT from_seq bigint, OUT to_seq bigint,
-    OUT first_bad bigint, OUT problem text, OUT head_hash bytea)
-    RETURNS SETOF record
-    LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 1
-    AS 'MODULE_PATHNAME', 'ledger_verify_wrapper';
-REVOKE ALL ON FUNCTION audit.verify(bigint, bigint, jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION audit.verify(bigint, bigint, jsonb) IS 'Compares the ledger''s rows with their hashes, its end with what the writer stored, and the chain with a checkpoint kept elsewhere; names the first bad row';
-
 CREATE FUNCTION audit.retain(
     keep interval,
     OUT partition text, OUT first_seq bigint, OUT last_seq bigint, OUT rows bigint, OUT exported_to text, OUT sha256 text)
@@ -360,11 +350,3 @@ CREATE FUNCTION audit.retain(
     AS 'MODULE_PATHNAME', 'ledger_retain_wrapper';
 REVOKE ALL ON FUNCTION audit.retain(interval) FROM PUBLIC;
 COMMENT ON FUNCTION audit.retain(interval) IS 'Verifies, exports and removes the partitions of months that ended so long ago; leaves their hashes in audit.retired';
-
-CREATE FUNCTION audit.checkpoint() RETURNS jsonb
-    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
-    AS 'MODULE_PATHNAME', 'ledger_checkpoint_wrapper';
-REVOKE ALL ON FUNCTION audit.checkpoint() FROM PUBLIC;
-COMMENT ON FUNCTION audit.checkpoint() IS 'The end of the chain, to be kept elsewhere and given to audit.verify(against => ...) later';
-
-SELECT custodian.start_ledger_writer();

@@ -126,3 +126,6 @@ CREATE FUNCTION custodian.status(OUT "check" text, OUT ok boolean, OUT detail te
     AS 'MODULE_PATHNAME', 'status_wrapper';
 REVOKE ALL ON FUNCTION custodian.status() FROM PUBLIC;
 COMMENT ON FUNCTION custodian.status() IS 'Whether everything that the promises rest on is in place: one row per check';
+
+-- All of its tables are there now.
+SELECT custodian.start_ledger_writer();

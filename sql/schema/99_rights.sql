@@ -51,13 +51,16 @@ GRANT EXECUTE ON FUNCTION custodian.list_sessions(), custodian.status()
     TO custodian_admin, custodian_auditor;
 
 -- Auditors: the trail, and its proof.
-GRANT SELECT ON audit.ledger, audit.chain, audit.origins, audit.retired, audit.transactions, audit.statements, audit.objects, audit.events, audit.denials, audit.access_log
+GRANT SELECT ON audit.ledger, audit.chain, audit.origins, audit.retired, audit.checkpoints, audit.transactions, audit.statements, audit.objects, audit.events, audit.denials, audit.access_log
     TO custodian_auditor;
 GRANT EXECUTE ON FUNCTION
     audit.field_policies(text[], text[]),
     audit.sync(interval),
-    audit.verify(bigint, bigint, jsonb),
-    audit.checkpoint()
+    audit.verify(bigint, bigint, jsonb, integer),
+    audit.checkpoint(),
+    audit.prove(bigint),
+    audit.export(bigint, bigint),
+    audit.export_checkpoints()
     TO custodian_auditor;
 
 -- Standbys: to send what they have recorded, and nothing else.

@@ -127,15 +127,16 @@ pub fn explanation(session: bool) -> Option<(String, String)> {
     Some((format!("{what} because {because}"), reason.hint().to_owned()))
 }
 
-/// The steward of slot number `index`, from its first to its last breath.
-pub fn run(index: usize) {
+/// The steward of slot number `index`, from its first to its last breath. `chores` is what else is to be done in a
+/// database now and then: it is told the time, and says when it wants to be called again.
+pub fn run(index: usize, chores: impl FnMut(&'static DatabaseSlot, i64) -> i64) {
     worker::serve(
         index,
         |slot| &slot.steward,
         |_, slot| {
             let _internal = Internal::enter();
             slot.steward.set_running();
-            match Steward::new(slot).work() {
+            match Steward::new(slot).work(chores) {
                 Ok(end) => end,
                 Err(error) => {
                     pgrx::warning!("pg_custodian: steward of database {}: {error}", session::database());
@@ -191,7 +192,7 @@ impl Steward {
         Ok(())
     }
 
-    fn work(mut self) -> Result<End, AccessError> {
+    fn work(mut self, mut chores: impl FnMut(&'static DatabaseSlot, i64) -> i64) -> Result<End, AccessError> {
         while !worker::shall_end() {
             if self.slot.database.load(Ordering::Acquire) != self.database {
                 // The ledger writer found that the extension is gone.
@@ -218,9 +219,10 @@ impl Steward {
                 false => cause.then_some(now + AGAIN),
             };
             self.awaited = found.next;
-            self.slot.set_deadline(found.next);
+            let next = found.next.min(chores(self.slot, now));
+            self.slot.set_deadline(next);
             let due = self.told.values().map(|told| told.due).min();
-            worker::sleep(rest(now, found.next, again.into_iter().chain(due).min()));
+            worker::sleep(rest(now, next, again.into_iter().chain(due).min()));
         }
         Ok(End::Told)
     }

@@ -39,6 +39,22 @@ pub enum LedgerError {
     NotExportable { seq: i64 },
     #[error("row {seq} of the audit ledger is missing, or was altered")]
     Altered { seq: i64 },
+    #[error("row {seq} of the audit ledger is missing")]
+    RowMissing { seq: i64 },
+    #[error("the audit ledger's rows up to {last_seq} were exported and taken out")]
+    Retired { last_seq: i64 },
+    #[error("table \"audit.retired\" does not hold the ends of all that was taken out of the audit ledger")]
+    RetiredBroken,
+    #[error("table \"audit.checkpoints\" is damaged: {problem}")]
+    Checkpoints { problem: String },
+    #[error("row {seq} of the audit ledger is under no checkpoint yet")]
+    NotYetChecked { seq: i64 },
+    #[error("row {seq} of the audit ledger cannot be exported as JSON, because a text in it is not UTF-8")]
+    NotUtf8 { seq: i64 },
+    #[error("the row cannot be proved: {reason}")]
+    NotProvable { reason: String },
+    #[error("no checkpoint was made within 30 s")]
+    NoCheckpoint,
     #[error("invalid argument: {0}")]
     BadArgument(String),
     #[error("a standby writes no ledger")]
@@ -62,8 +78,6 @@ impl Report for LedgerError {
             Self::AppendOnly { .. } | Self::Guarded { .. } | Self::Hides { .. } | Self::Stops { .. } => {
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE
             }
-            Self::Misplaced { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
-            Self::NotCaughtUp(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NoPartition(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NoExportDirectory => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::Export { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -72,6 +86,15 @@ impl Report for LedgerError {
             Self::Export { .. } => PgSqlErrorCode::ERRCODE_IO_ERROR,
             Self::NotExportable { .. } => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::Altered { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+            Self::Misplaced { .. }
+            | Self::RowMissing { .. }
+            | Self::RetiredBroken
+            | Self::Checkpoints { .. }
+            | Self::NotProvable { .. } => PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+            Self::NotUtf8 { .. } => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::NotCaughtUp(_) | Self::Retired { .. } | Self::NotYetChecked { .. } | Self::NoCheckpoint => {
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
             Self::BadArgument(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::OnStandby => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::NotTheSender { .. } => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -118,6 +141,17 @@ impl Report for LedgerError {
             }
             Self::NotExportable { .. } => "Only ledgers of databases in UTF8 can be exported.".into(),
             Self::Altered { .. } => "Nothing was removed. SELECT * FROM audit.verify() says what is wrong.".into(),
+            Self::RowMissing { .. } | Self::NotProvable { .. } => {
+                "SELECT * FROM audit.verify() says what else is wrong.".into()
+            }
+            Self::Retired { .. } | Self::NotUtf8 { .. } => {
+                "See docs/ledger-format.md for how to check an export without the database.".into()
+            }
+            Self::RetiredBroken | Self::Checkpoints { .. } => {
+                "Compare it with what was kept elsewhere: docs/ledger-format.md.".into()
+            }
+            Self::NotYetChecked { .. } => "SELECT audit.checkpoint() makes one now.".into(),
+            Self::NoCheckpoint => "The server log says what the steward of this database is doing.".into(),
         })
     }
 }

@@ -7,20 +7,27 @@
 //! [`merge`] turns frames into rows and [`chain`] into links of the chain, both without a server;
 //! [`forwarded`] is what standbys send, [`forwarder`] the life of the worker there, [`accept`] the door here.
 //! [`writer`] is the life of the background worker, [`table`] its tables, [`guard`] the locks on
-//! the door.
+//! the door. [`reader`] reads the rows back in order, for [`verify`] (by several processes: [`shares`]),
+//! for a [`checkpoint`], which the [`keeper`] makes and publishes, and for a proof ([`prove`]).
 
 pub mod accept;
 pub mod chain;
+pub mod checkpoint;
 pub mod error;
 mod forward_store;
 pub mod forwarded;
 pub mod forwarder;
 pub mod guard;
 pub mod indexer;
+pub mod keeper;
 pub mod merge;
 pub mod partition;
+pub mod prove;
+pub mod reader;
 pub mod retention;
+pub mod retired;
 pub mod row;
+pub mod shares;
 pub mod sql;
 mod store;
 pub mod table;

@@ -8,12 +8,13 @@
 use super::chain::{Hash, Head};
 use super::partition::Month;
 use super::table::{self, Partition, Tables};
-use super::{LedgerError, store};
+use super::{LedgerError, reader, retired, store};
 use crate::event::{Note, Outcome};
 use crate::pg::append::{self, Place};
-use crate::pg::{catalog, heap, session};
+use crate::pg::rows::{self, Row};
+use crate::pg::{catalog, session};
 use crate::{settings, trail};
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -33,21 +34,6 @@ pub struct Retired {
     pub digest: Hash,
 }
 
-/// Where the ledger begins: behind the last row that was retired.
-pub fn anchor() -> Result<Head, LedgerError> {
-    let mut head = Head::EMPTY;
-    let Some(retired) = catalog::relation("audit", "retired") else { return Ok(head) };
-    catalog::scan(retired, &["last_seq", "last_hash"], |row| {
-        if let (Some(seq), Some(Ok(hash))) = (row.bigint(0), row.bytes(1).map(Hash::try_from))
-            && seq > head.seq
-        {
-            head = Head { seq, hash };
-        }
-        true
-    })?;
-    Ok(head)
-}
-
 /// Retires the partitions of the months that had ended `keep` microseconds ago.
 pub fn retain(keep: i128) -> Result<Vec<Retired>, LedgerError> {
     let keep = i64::try_from(keep).ok().filter(|keep| *keep >= 0);
@@ -55,7 +41,7 @@ pub fn retain(keep: i128) -> Result<Vec<Retired>, LedgerError> {
     let directory = settings::export_directory().ok_or(LedgerError::NoExportDirectory)?;
     let tables = Tables::require()?;
     let mut retired = Vec::new();
-    let mut head = anchor()?;
+    let mut head = retired::base()?;
     for partition in tables.partitions()? {
         let over = Month::named(&partition.name)
             .is_some_and(|month| month.next().start() <= session::now().saturating_sub(keep));
@@ -98,7 +84,7 @@ fn export(partition: &Partition, before: Head, directory: &Path) -> Result<Optio
         });
         writeln!(out, "{header}").map_err(failed)?;
         let again = walk(partition, before, |seq, values| {
-            let line = line(values).ok_or(LedgerError::NotExportable { seq })?;
+            let line = reader::to_json(&table::NAMES, values).ok_or(LedgerError::NotExportable { seq })?;
             writeln!(out, "{line}").map_err(failed)
         })?;
         if again != last {
@@ -126,57 +112,24 @@ fn export(partition: &Partition, before: Head, directory: &Path) -> Result<Optio
 fn walk(
     partition: &Partition,
     mut head: Head,
-    mut each: impl FnMut(i64, &[heap::Read<'_>]) -> Result<(), LedgerError>,
+    mut each: impl FnMut(i64, &Row<'_>) -> Result<(), LedgerError>,
 ) -> Result<Head, LedgerError> {
     let (mut scratch, mut problem) = (Vec::with_capacity(1024), None);
-    heap::read_in_place(partition.relid, i64::MIN, |values| {
-        scratch.clear();
-        let seq = head.seq + 1;
-        let next = head.after_hash(values, &mut scratch);
-        let looked = match next {
-            Some(next) if matches!(values.first(), Some(heap::Read::Integer(n)) if *n == seq) => {
-                head = next;
-                each(seq, values)
-            }
-            _ => Err(LedgerError::Altered { seq }),
-        };
-        problem = looked.err();
-        problem.is_none()
+    rows::with_newest_state(|| {
+        rows::scan(partition.relid, 0..rows::blocks(partition.relid), |_, row| {
+            let seq = head.seq + 1;
+            let looked = match head.after_read(row, &mut scratch) {
+                Ok(next) if reader::number(row) == seq && reader::stored(row) == Some(next.hash) => {
+                    head = next;
+                    each(seq, row)
+                }
+                _ => Err(LedgerError::Altered { seq }),
+            };
+            problem = looked.err();
+            problem.is_none()
+        })
     });
     problem.map_or(Ok(head), Err)
-}
-
-impl Head {
-    /// The head after a row as read, if the row's hash is the one it must have.
-    fn after_hash(self, values: &[heap::Read<'_>], scratch: &mut Vec<u8>) -> Option<Self> {
-        let stored = table::canonical(values, scratch).ok()?.to_vec();
-        let next = self.after(scratch);
-        (stored == next.hash).then_some(next)
-    }
-}
-
-/// A row as a line of JSON: its columns by name, times as numbers, the hash in hexadecimal.
-fn line(values: &[heap::Read<'_>]) -> Option<Value> {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok().map(Value::from);
-    let mut members = serde_json::Map::with_capacity(values.len());
-    for (name, value) in table::NAMES.iter().zip(values) {
-        let value = match value {
-            heap::Read::Null => Value::Null,
-            heap::Read::Integer(value) if *name == "committed" => Value::from(*value != 0),
-            heap::Read::Integer(value) => Value::from(*value),
-            heap::Read::Text(bytes) => text(bytes)?,
-            heap::Read::Texts(values) => values
-                .iter()
-                .map(|value| value.map_or(Some(Value::Null), text))
-                .collect::<Option<Vec<_>>>()?
-                .into(),
-            heap::Read::Integers(values) => values.clone().into(),
-            heap::Read::Bytes(bytes) => Value::from(hex::encode(bytes)),
-            heap::Read::Other => return None,
-        };
-        members.insert((*name).to_owned(), value);
-    }
-    Some(Value::Object(members))
 }
 
 /// Leaves the digest: in audit.retired, and as an event in the chain.

@@ -36,10 +36,21 @@ pub fn put_text(out: &mut Vec<u8>, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
+/// Appends how the canonical form of a text[] of so many elements begins.
+pub fn put_texts_header(out: &mut Vec<u8>, count: usize) {
+    out.push(TEXT_ARRAY);
+    out.extend_from_slice(&(count as u32).to_le_bytes());
+}
+
+/// Appends how the canonical form of a bigint[] of so many elements begins.
+pub fn put_integers_header(out: &mut Vec<u8>, count: usize) {
+    out.push(INTEGER_ARRAY);
+    out.extend_from_slice(&(count as u32).to_le_bytes());
+}
+
 /// Appends the canonical form of a text[].
 pub fn put_texts<'a>(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = Option<&'a [u8]>>) {
-    out.push(TEXT_ARRAY);
-    out.extend_from_slice(&(values.len() as u32).to_le_bytes());
+    put_texts_header(out, values.len());
     for value in values {
         match value {
             Some(value) => put_text(out, value),
@@ -50,8 +61,7 @@ pub fn put_texts<'a>(out: &mut Vec<u8>, values: impl ExactSizeIterator<Item = Op
 
 /// Appends the canonical form of a bigint[].
 pub fn put_integers(out: &mut Vec<u8>, values: &[i64]) {
-    out.push(INTEGER_ARRAY);
-    out.extend_from_slice(&(values.len() as u32).to_le_bytes());
+    put_integers_header(out, values.len());
     for value in values {
         out.extend_from_slice(&value.to_le_bytes());
     }

@@ -1,7 +1,7 @@
 //! The ledger's functions, as SQL sees them.
 
-use super::verify::{self, Checkpoint};
-use super::{accept, retention, table, writer};
+use super::verify::{self, Question};
+use super::{accept, checkpoint, keeper, prove, retention, writer};
 use crate::event::Place;
 use pgrx::JsonB;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -15,6 +15,7 @@ fn ledger_verify(
     from_seq: Option<i64>,
     to_seq: Option<i64>,
     against: Option<JsonB>,
+    workers: Option<i32>,
 ) -> Result<
     TableIterator<
         'static,
@@ -30,8 +31,10 @@ fn ledger_verify(
     >,
     ErrorReport,
 > {
-    let against = against.map(|json| Checkpoint::from_json(&json.0)).transpose()?;
-    let found = verify::verify(from_seq, to_seq, against)?;
+    let against = against.map(|json| checkpoint::kept(&json.0)).transpose()?;
+    let question =
+        Question { from: from_seq, to: to_seq, against, workers: workers.unwrap_or(0).clamp(0, 1024) };
+    let found = verify::verify(&question)?;
     let row: ReportRow = (
         found.problem.is_none(),
         found.rows,
@@ -51,8 +54,12 @@ fn ledger_sync(timeout: pgrx::datum::Interval) -> Result<(), ErrorReport> {
 
 #[pg_extern(sql = false)]
 fn ledger_checkpoint() -> Result<JsonB, ErrorReport> {
-    let progress = table::Progress::load(&table::Tables::require()?)?;
-    Ok(JsonB(serde_json::json!({ "seq": progress.head.seq, "hash": hex::encode(progress.head.hash) })))
+    Ok(JsonB(keeper::checkpoint_now()?))
+}
+
+#[pg_extern(sql = false)]
+fn ledger_prove(seq: i64) -> Result<JsonB, ErrorReport> {
+    Ok(JsonB(prove::prove(seq)?))
 }
 
 #[allow(clippy::type_complexity)] // as above

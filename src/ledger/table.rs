@@ -65,6 +65,7 @@ pub const NAMES: [&str; COLUMNS] = [
 pub struct Tables {
     pub ledger: Oid,
     pub chain: Oid,
+    pub checkpoints: Oid,
 }
 
 /// A part of the ledger: the rows that were stored in one month, numbered without gaps.
@@ -80,6 +81,7 @@ impl Tables {
         Some(Self {
             ledger: catalog::relation("audit", "ledger")?,
             chain: catalog::relation("audit", "chain")?,
+            checkpoints: catalog::relation("audit", "checkpoints")?,
         })
     }
 
@@ -253,30 +255,4 @@ pub fn append(partition: &Current, place: &mut Place, head: Head, rows: &[Row]) 
             .is_none_or(|statement| statement.end.is_some_and(|end| end.committed.is_some()))
     })?;
     Ok(head)
-}
-
-/// Appends the canonical bytes of a row as read from the table, the hash excepted.
-///
-/// Returns the stored hash, or what is wrong with the row's form.
-pub fn canonical<'a>(values: &'a [heap::Read<'_>], out: &mut Vec<u8>) -> Result<&'a [u8], &'static str> {
-    let Some((heap::Read::Bytes(hash), columns)) = values.split_last() else {
-        return Err("the row has no hash");
-    };
-    if values.len() != COLUMNS {
-        return Err("the table does not have the ledger's columns");
-    }
-    out.push(row::VERSION);
-    for value in columns {
-        match value {
-            heap::Read::Null => row::put_null(out),
-            heap::Read::Integer(value) => row::put_integer(out, *value),
-            heap::Read::Text(value) => row::put_text(out, value),
-            heap::Read::Texts(values) => row::put_texts(out, values.iter().copied()),
-            heap::Read::Integers(values) => row::put_integers(out, values),
-            heap::Read::Bytes(_) | heap::Read::Other => {
-                return Err("a column has another type than the ledger's");
-            }
-        }
-    }
-    Ok(hash)
 }

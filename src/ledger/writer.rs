@@ -9,7 +9,7 @@ use super::forwarded::Origins;
 use super::merge::Merger;
 use super::partition::Current;
 use super::table::{self, Progress, Tables};
-use super::{LedgerError, forwarder, indexer, row};
+use super::{LedgerError, forwarder, indexer, keeper, row};
 use crate::error::ServerError;
 use crate::event::{Note, Outcome};
 use crate::journal::writer::ensure_allocated;
@@ -242,6 +242,8 @@ impl Writer {
         self.progress = stored;
         self.released = Some((stored.needed_from, worker::last_commit()));
         self.slot.rows.store(stored.head.seq as u64, Ordering::Release);
+        // The steward makes a checkpoint of them by then.
+        self.slot.look_before(session::now() + keeper::EVERY);
         self.slot.position.store(stored.position, Ordering::Release);
         Ok(true)
     }

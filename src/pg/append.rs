@@ -172,7 +172,7 @@ pub fn append(
             let desc = (*relation).rd_att;
             let mut columns: Vec<Column> = (0..(*desc).natts as usize)
                 .map(|number| {
-                    let (width, align) = version::attribute_form(desc, number);
+                    let (width, align) = version::attribute_layout(desc, number);
                     Column::new(width, align)
                 })
                 .collect();

@@ -11,6 +11,7 @@ use std::ffi::{CStr, CString};
 pub const REWRITE_CATALOG: Oid = Oid::from_u32(2618);
 pub const CONSTRAINT_CATALOG: Oid = Oid::from_u32(2606);
 pub const POLICY_CATALOG: Oid = Oid::from_u32(3256);
+// pg_inherits.h
 pub const INHERITS_CATALOG: Oid = Oid::from_u32(2611);
 // pg_depend.h: the catalog, its index on what is referred to, and its columns.
 const DEPEND_CATALOG: Oid = Oid::from_u32(2608);

@@ -1,9 +1,7 @@
-//! Tables below SQL: datums, the only row of a table, reading in place; [`super::append`] adds rows.
+//! Tables below SQL: datums, the only row of a table; [`super::append`] adds rows and [`super::rows`] reads them.
 
 use super::catalog::in_own_memory;
-use super::version;
 use crate::error::ServerError;
-use pgrx::memcxt::PgMemoryContexts;
 use pgrx::pg_sys::{self, Datum, Oid};
 
 /// A column's value on its way into a table.
@@ -175,113 +173,9 @@ pub fn put_row(relid: Oid, key: &[u8], values: &[Value<'_>]) -> Result<(), Serve
     })
 }
 
-/// A column's value on its way out of a table.
-#[derive(Debug)]
-pub enum Read<'a> {
-    Null,
-    Integer(i64),
-    Text(&'a [u8]),
-    Texts(Vec<Option<&'a [u8]>>),
-    Integers(Vec<i64>),
-    Bytes(&'a [u8]),
-    /// A type that the ledger does not use.
-    Other,
-}
-
-/// Reads the rows of `relid` in the order in which they lie there, those whose bigint column number 1 is
-/// below `from` left out, as committed now. `each` returns whether to go on, and so does this.
-pub fn read_in_place(relid: Oid, from: i64, mut each: impl FnMut(&[Read<'_>]) -> bool) -> bool {
-    in_own_memory("pg_custodian scan", || {
-        // SAFETY: a scan of one's own snapshot (tableam.h), from the first page on; closed here or by the abort
-        // that an ERROR causes. Values live in the row's memory, which is reset only after `each` returned.
-        unsafe {
-            let relation = pg_sys::table_open(relid, pg_sys::AccessShareLock as i32);
-            let desc = (*relation).rd_att;
-            let columns = (*desc).natts as usize;
-            let types: Vec<Oid> = (0..columns).map(|column| version::attribute_type(desc, column)).collect();
-            let snapshot = pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot());
-            let none = std::ptr::null_mut();
-            let scan = pg_sys::table_beginscan_strat(relation, snapshot, 0, none, true, false);
-            let mut datums = vec![Datum::null(); columns];
-            let mut nulls = vec![true; columns];
-            let mut row_memory = PgMemoryContexts::new("pg_custodian row");
-            let mut go_on = true;
-            while go_on {
-                let tuple = pg_sys::heap_getnext(scan, pg_sys::ScanDirection::ForwardScanDirection);
-                if tuple.is_null() {
-                    break;
-                }
-                go_on = row_memory.switch_to(|_| {
-                    pg_sys::heap_deform_tuple(tuple, desc, datums.as_mut_ptr(), nulls.as_mut_ptr());
-                    if !nulls[0] && (datums[0].value() as i64) < from {
-                        return true;
-                    }
-                    let row: Vec<Read<'_>> = (0..columns)
-                        .map(|c| if nulls[c] { Read::Null } else { read(datums[c], types[c]) })
-                        .collect();
-                    each(&row)
-                });
-                row_memory.reset();
-                pg_sys::check_for_interrupts!();
-            }
-            pg_sys::heap_endscan(scan);
-            pg_sys::UnregisterSnapshot(snapshot);
-            pg_sys::table_close(relation, pg_sys::AccessShareLock as i32);
-            go_on
-        }
-    })
-}
-
-/// # Safety
-/// `datum` is of type `kind`; what it points to and what is allocated here outlive `'a`.
-unsafe fn read<'a>(datum: Datum, kind: Oid) -> Read<'a> {
-    // SAFETY: as the caller promises.
-    unsafe {
-        match kind {
-            pg_sys::BOOLOID => Read::Integer(i64::from(datum.value() as u8)),
-            pg_sys::INT2OID => Read::Integer(i64::from(datum.value() as i16)),
-            pg_sys::INT4OID => Read::Integer(i64::from(datum.value() as i32)),
-            pg_sys::INT8OID | pg_sys::TIMESTAMPTZOID => Read::Integer(datum.value() as i64),
-            pg_sys::TEXTOID => Read::Text(flat(datum)),
-            pg_sys::BYTEAOID => Read::Bytes(flat(datum)),
-            pg_sys::TEXTARRAYOID => {
-                let elements = elements(datum, pg_sys::TEXTOID, -1, false);
-                Read::Texts(elements.into_iter().map(|element| element.map(|datum| flat(datum))).collect())
-            }
-            pg_sys::INT8ARRAYOID => {
-                let elements = elements(datum, pg_sys::INT8OID, 8, true);
-                Read::Integers(elements.into_iter().flatten().map(|datum| datum.value() as i64).collect())
-            }
-            _ => Read::Other,
-        }
-    }
-}
-
 /// # Safety
 /// A varlena datum whose detoasted form outlives `'a`.
 unsafe fn flat<'a>(datum: Datum) -> &'a [u8] {
     // SAFETY: as the caller promises; detoasting allocates in the current memory context.
     unsafe { pgrx::varlena::varlena_to_byte_slice(pg_sys::pg_detoast_datum_packed(datum.cast_mut_ptr())) }
-}
-
-/// # Safety
-/// An array datum of elements of `kind`, which has this length and passing.
-unsafe fn elements(datum: Datum, kind: Oid, length: i32, by_value: bool) -> Vec<Option<Datum>> {
-    let (mut values, mut nulls, mut count) = (std::ptr::null_mut(), std::ptr::null_mut(), 0);
-    let alignment = if by_value { b'd' } else { b'i' };
-    // SAFETY: as the caller promises; deconstruct_array allocates in the current memory context.
-    unsafe {
-        let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast::<pg_sys::ArrayType>();
-        pg_sys::deconstruct_array(
-            array,
-            kind,
-            length,
-            by_value,
-            alignment as std::ffi::c_char,
-            &raw mut values,
-            &raw mut nulls,
-            &raw mut count,
-        );
-        (0..count as usize).map(|n| (!*nulls.add(n)).then(|| *values.add(n))).collect()
-    }
 }

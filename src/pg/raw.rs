@@ -31,6 +31,7 @@ unsafe extern "C" {
     pub safe fn GetCurrentSubTransactionId() -> SubTransactionId;
     pub safe fn IsTransactionState() -> bool;
     pub safe fn IsTransactionBlock() -> bool;
+    pub safe fn IsInParallelMode() -> bool;
     pub safe fn GetTopFullTransactionIdIfAny() -> FullTransactionId;
     // snapmgr.c
     pub safe fn ActiveSnapshotSet() -> bool;
@@ -57,6 +58,7 @@ unsafe extern "C-unwind" {
     pub fn pg_re_throw() -> !;
     // async.c
     pub fn Async_UnlistenAll();
+    pub fn Async_Notify(channel: *const c_char, payload: *const c_char);
     // planner.c
     pub fn standard_planner(
         parse: *mut Query,

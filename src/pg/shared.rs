@@ -50,6 +50,10 @@ pub struct DatabaseSlot {
     pub needed_from: AtomicU64,
     /// Rows in the ledger.
     pub rows: AtomicU64,
+    /// The number of rows that somebody wants a checkpoint of.
+    pub checkpoint_wanted: AtomicI64,
+    /// The number of rows that the last checkpoint covers.
+    pub checkpointed: AtomicI64,
     /// When the steward looks again if nobody wakes it, in microseconds since 2000.
     deadline: AtomicI64,
     /// Of the database's name, for those who do not know its number yet; 0: not known.
@@ -220,6 +224,8 @@ impl Shared {
                 slot.needed_from.store(needed_from, Ordering::Relaxed);
                 slot.installed.store(0, Ordering::Relaxed);
                 slot.name.store(0, Ordering::Relaxed);
+                slot.checkpoint_wanted.store(0, Ordering::Relaxed);
+                slot.checkpointed.store(0, Ordering::Relaxed);
                 slot.writer.set_state(ProcessState::Wanted);
                 slot.steward.set_state(ProcessState::Wanted);
                 slot.database.store(database, Ordering::Release);

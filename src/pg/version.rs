@@ -292,25 +292,25 @@ unsafe fn attribute(desc: pg_sys::TupleDesc, column: usize) -> *const pg_sys::Fo
     }
 }
 
-/// Type of a table's column, counted from 0.
+/// Type, length and alignment of a table's column, counted from 0.
 ///
 /// # Safety
 /// As for [`attribute`].
-pub(super) unsafe fn attribute_type(desc: pg_sys::TupleDesc, column: usize) -> pg_sys::Oid {
+pub(super) unsafe fn attribute_form(desc: pg_sys::TupleDesc, column: usize) -> (pg_sys::Oid, i16, u8) {
     // SAFETY: as the caller promises.
-    unsafe { (*attribute(desc, column)).atttypid }
+    unsafe {
+        let attribute = &*attribute(desc, column);
+        (attribute.atttypid, attribute.attlen, attribute.attalign as u8)
+    }
 }
 
 /// Width (0 for variable length) and alignment in bytes of a table's column, counted from 0.
 ///
 /// # Safety
 /// As for [`attribute`].
-pub(super) unsafe fn attribute_form(desc: pg_sys::TupleDesc, column: usize) -> (u8, u8) {
+pub(super) unsafe fn attribute_layout(desc: pg_sys::TupleDesc, column: usize) -> (u8, u8) {
     // SAFETY: as the caller promises.
-    let (length, align) = unsafe {
-        let attribute = attribute(desc, column);
-        ((*attribute).attlen, (*attribute).attalign as u8)
-    };
+    let (_, length, align) = unsafe { attribute_form(desc, column) };
     // pg_type.h: TYPALIGN_*
     let align = match align {
         b'd' => 8,

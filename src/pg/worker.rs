@@ -89,6 +89,18 @@ pub fn transaction<R>(work: impl FnOnce() -> R) -> R {
     result
 }
 
+/// NOTIFY, at the commit of the running transaction.
+pub fn notify(channel: &std::ffi::CStr, payload: &str) {
+    let payload = std::ffi::CString::new(payload).unwrap_or_default();
+    // SAFETY: inside a transaction; both texts are copied.
+    unsafe {
+        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            #[allow(ffi_unwind_calls)] // guarded by the line above
+            super::raw::Async_Notify(channel.as_ptr(), payload.as_ptr())
+        });
+    }
+}
+
 /// The process needs no flush at its commits: what it writes can be written again.
 pub fn commit_lazily() {
     // SAFETY: a setting of this process, changed between transactions.

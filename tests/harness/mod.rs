@@ -225,6 +225,7 @@ impl Cluster {
             bin: self.bin.clone(),
             directory: command::make_directory("pg_custodian-cluster"),
             port: free_port(),
+            environment: Vec::new(),
         };
         let mut program = command::as_server(&self.bin.join("pg_basebackup"));
         program.args(["-U", "postgres", "-c", "fast", "-X", "stream", "-h"]).arg(&self.directory);

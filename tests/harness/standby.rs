@@ -16,7 +16,8 @@ impl Cluster {
     /// A standby of this server that is called `name`, with these lines in its configuration; not started.
     pub fn make_standby(&self, name: &str, conf: &[String]) -> Cluster {
         let directory = command::make_directory("pg_custodian-standby");
-        let standby = Cluster { bin: self.bin.clone(), directory, port: free_port() };
+        let standby =
+            Cluster { bin: self.bin.clone(), directory, port: free_port(), environment: Vec::new() };
         command::as_server(&self.bin.join("pg_basebackup"))
             .args(["-U", "postgres", "-R", "-X", "stream", "-c", "fast", "--no-sync", "-h"])
             .arg(&self.directory)
@@ -39,15 +40,6 @@ impl Cluster {
         let standby = self.make_standby(name, conf);
         standby.start();
         standby
-    }
-
-    /// Makes this standby a server of its own.
-    pub fn promote(&self) {
-        command::as_server(&self.bin.join("pg_ctl"))
-            .arg("-D")
-            .arg(self.data())
-            .args(["-w", "-t", "60", "-s", "promote"])
-            .succeed();
     }
 
     /// Reads the configuration anew.

@@ -20,14 +20,7 @@ COMMENT ON COLUMN audit.origins.journal_rows IS 'How many rows of what follows a
 COMMENT ON COLUMN audit.origins.needed_from IS 'The standby''s journal below is of no more use';
 COMMENT ON COLUMN audit.origins.updated_at IS 'When the writer stored it';
 
-CREATE TRIGGER append_only BEFORE INSERT OR UPDATE OR DELETE ON audit.origins
-    FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
-ALTER TABLE audit.origins ENABLE ALWAYS TRIGGER append_only;
-CREATE TRIGGER no_truncate BEFORE TRUNCATE ON audit.origins
-    FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();
-ALTER TABLE audit.origins ENABLE ALWAYS TRIGGER no_truncate;
-COMMENT ON TRIGGER append_only ON audit.origins IS 'Guard: no INSERT, UPDATE, DELETE or MERGE';
-COMMENT ON TRIGGER no_truncate ON audit.origins IS 'Guard: no TRUNCATE';
+SELECT audit.guard_table('audit.origins');
 
 CREATE FUNCTION audit.accept_forwarded(
     server text, journal bytea, from_position bigint, from_rows integer, from_needed bigint,
