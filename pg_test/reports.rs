@@ -52,6 +52,7 @@ mod tests {
             [
                 "library",
                 "journal",
+                "journal syncs",
                 "ledger writer",
                 "ledger lag",
                 "steward",

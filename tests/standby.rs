@@ -444,28 +444,17 @@ fn forward(
     )
 }
 
-/// A note `event` in the encoding of the journal.
+/// A note `event` in the encoding of the journal: numbers below 128 are a byte, what is absent is zero.
 fn note(event: &str, application: &[u8]) -> Vec<u8> {
-    let text = |out: &mut Vec<u8>, text: &[u8]| {
-        out.extend((text.len() as u32).to_le_bytes());
-        out.extend(text);
-    };
-    let mut out = vec![1];
-    out.extend(7u64.to_le_bytes());
-    [1u32, 5, 7].iter().for_each(|number| out.extend(number.to_le_bytes()));
-    text(&mut out, b"forger");
-    text(&mut out, b"forger");
-    out.extend(u32::MAX.to_le_bytes());
-    text(&mut out, application);
-    (0..4).for_each(|_| out.extend(u32::MAX.to_le_bytes()));
-    out.push(5);
-    out.extend(7u64.to_le_bytes());
-    out.extend(1u32.to_le_bytes());
-    out.extend(1000i64.to_le_bytes());
-    text(&mut out, event.as_bytes());
-    out.push(0);
-    (0..3).for_each(|_| out.extend(u32::MAX.to_le_bytes()));
-    out
+    const SESSION: [u8; 8] = 7u64.to_le_bytes();
+    const AT: [u8; 2] = [0xe8, 0x07];
+    let text = |text: &[u8]| [&[u8::try_from(text.len()).unwrap()], text].concat();
+    [
+        [&[1][..], &SESSION, &[1, 5, 7], &text(b"forger"), &text(b"forger"), &[0]].concat(),
+        [&text(application)[..], &[0; 4]].concat(),
+        [&[5][..], &SESSION, &[1], &AT, &text(event.as_bytes()), &[0; 4]].concat(),
+    ]
+    .concat()
 }
 
 #[test]
