@@ -19,10 +19,10 @@ pub fn index_partition(name: &str) -> Result<(), LedgerError> {
     })
 }
 
-/// Waits for whoever writes to a partition, and lets nobody in. Its name is one of a [`super::partition::Month`].
+/// Waits for whoever writes to a partition or builds its indexes, and lets nobody in. Its name is one of a [`super::partition::Month`].
 pub fn lock_partition(name: &str) -> Result<(), LedgerError> {
     spi::as_owner(|client| {
-        client.update(&format!("LOCK TABLE audit.{name} IN SHARE MODE"), None, &[])?;
+        client.update(&format!("LOCK TABLE audit.{name} IN SHARE ROW EXCLUSIVE MODE"), None, &[])?;
         Ok(())
     })
 }

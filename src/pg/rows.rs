@@ -440,6 +440,26 @@ fn key(tuple: Tuple<'_>, columns: &[Column]) -> i64 {
 /// their first column, if that is a bigint. `each` returns
 /// whether to go on; so does this.
 pub fn scan(relid: Oid, pages: Range<u32>, mut each: impl FnMut(Place, &Row<'_>) -> bool) -> bool {
+    match SINGLY.get() {
+        true => pages.into_iter().all(|page| scan_together(relid, page..page + 1, &mut each)),
+        false => scan_together(relid, pages, &mut each),
+    }
+}
+
+thread_local! {
+    static SINGLY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Has `work` read each page by itself: later versions read ahead (read_stream.c), and an ERROR of one page is then
+/// raised before those in front of it are seen.
+pub fn singly<R>(work: impl FnOnce() -> R) -> R {
+    SINGLY.set(true);
+    let result = work();
+    SINGLY.set(false);
+    result
+}
+
+fn scan_together(relid: Oid, pages: Range<u32>, each: &mut dyn FnMut(Place, &Row<'_>) -> bool) -> bool {
     if pages.is_empty() {
         return true;
     }

@@ -219,6 +219,16 @@ impl Cluster {
         command::as_server(Path::new("ln")).arg("-s").arg(to).arg(link).succeed();
     }
 
+    /// Where this server is, in place of what pg_basebackup wrote: its library may be newer than the server's, and
+    /// know options that the other does not.
+    fn be_followed_by(&self, standby: &Cluster) {
+        let host = self.directory.display();
+        let line = format!("primary_conninfo = 'host={host} port={} user=postgres'\n", self.port);
+        let path = standby.file("postgresql.auto.conf");
+        let before = fs::read_to_string(&path).unwrap();
+        fs::write(&path, before + &line).unwrap();
+    }
+
     /// Another server made of this one by pg_basebackup, not started yet; `standby` follows this one.
     pub fn base_backup(&self, standby: bool) -> Cluster {
         let copy = Cluster {
@@ -234,6 +244,9 @@ impl Cluster {
             program.arg("-R");
         }
         program.succeed();
+        if standby {
+            self.be_followed_by(&copy);
+        }
         copy.add_conf(&format!(
             "port = {}\nunix_socket_directories = '{}'",
             copy.port,

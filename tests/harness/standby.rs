@@ -24,6 +24,7 @@ impl Cluster {
             .args(["-p", &self.port.to_string(), "-D"])
             .arg(standby.data())
             .succeed();
+        self.be_followed_by(&standby);
         let mut lines = vec![
             format!("port = {}", standby.port),
             format!("unix_socket_directories = '{}'", standby.directory.display()),
