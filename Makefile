@@ -7,15 +7,17 @@ PG ?= 15
 PG_CONFIG ?= pg_config
 # Where `make test-core` runs: on a server with assertions (--assert), beside pgaudit and others (--beside).
 CORE ?=
-# How long `make crash` runs.
+# How long `make crash` and `make fuzz` run.
 SECONDS ?= 60
+# Where `make fuzz` begins; a run prints its seed.
+SEED ?=
 # How many paired rounds `make bench` runs, and how long each measurement takes.
 ROUNDS ?= 5
 BENCH_SECONDS ?= 4
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build install test test-core demo bench bench-options bench-ingest bench-verify crash package lint clean
+.PHONY: help build install test test-core demo bench bench-options bench-grants bench-ingest bench-verify bench-masking fuzz crash package lint clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -46,6 +48,11 @@ bench-options: ## what it costs to be whom, and what leaving things out of the r
 	@scripts/install.sh $(firstword $(PG))
 	@PGC_ROUNDS=$(ROUNDS) PGC_SECONDS=$(BENCH_SECONDS) scripts/client.sh $(firstword $(PG)) bench --profile dev --bench options
 
+bench-grants: ## what a check of grants costs with 10 and with 10,000 on file, and how long access outlives its revocation
+	@scripts/install.sh $(firstword $(PG))
+	@PGC_ROUNDS=$(ROUNDS) PGC_SECONDS=$(BENCH_SECONDS) scripts/client.sh $(firstword $(PG)) bench --profile dev --bench grants
+	@scripts/client.sh $(firstword $(PG)) bench --profile dev --bench endings
+
 bench-ingest: ## what a row of the ledger costs its writer, and how many bytes it takes
 	@scripts/install.sh $(firstword $(PG))
 	@PGC_ROUNDS=$(ROUNDS) scripts/client.sh $(firstword $(PG)) bench --profile dev --bench ingest
@@ -53,6 +60,14 @@ bench-ingest: ## what a row of the ledger costs its writer, and how many bytes i
 bench-verify: ## how fast the ledger is verified, and how large a proof is (PGC_ROWS=1000000)
 	@scripts/install.sh $(firstword $(PG))
 	@PGC_ROUNDS=$(ROUNDS) scripts/client.sh $(firstword $(PG)) bench --profile dev --bench verify
+
+bench-masking: ## rows per second masked, revealed and bare, and what masking adds to planning
+	@scripts/install.sh $(firstword $(PG))
+	@PGC_ROUNDS=$(ROUNDS) scripts/client.sh $(firstword $(PG)) bench --profile dev --bench masking
+
+fuzz: ## random statements against the masks and sqlsmith's (SECONDS=60 SEED=...)
+	@scripts/install.sh $(firstword $(PG))
+	@$(if $(SEED),PGC_FUZZ_SEED=$(SEED)) PGC_FUZZ_SECONDS=$(SECONDS) scripts/fuzz.sh $(firstword $(PG))
 
 crash: ## kill -9 under load, then compare the ledger with the clients (SECONDS=60)
 	@scripts/install.sh $(firstword $(PG))

@@ -126,9 +126,16 @@ mod tests {
             ("'a', ARRAY['select'], 'TABLE nosuch.customers', '1 hour', 'x'", "3F000"),
             ("'a', ARRAY['select'], 'SCHEMA nosuch', '1 hour', 'x'", "3F000"),
             ("'a', ARRAY['select'], 'TABLE pg_catalog.pg_class_oid_index', '1 hour', 'x'", "42809"),
-            ("'a', ARRAY['select'], 'COLUMN shop.customers.id', '1 hour', 'x'", "0A000"),
-            ("'a', ARRAY['select'], 'QUERY q', '1 hour', 'x'", "0A000"),
-            ("'a', ARRAY['select'], 'TABLE shop.customers', '1 hour', 'x', rows => 'id = 1'", "0A000"),
+            ("'a', ARRAY['select'], 'COLUMN shop.customers.nosuch', '1 hour', 'x'", "42703"),
+            ("'a', ARRAY['select'], 'COLUMN shop.customers.ctid', '1 hour', 'x'", "42703"),
+            ("'a', ARRAY['delete'], 'COLUMN shop.customers.id', '1 hour', 'x'", "22023"),
+            ("'a', ARRAY['execute'], 'QUERY q', '1 hour', 'x'", "42883"),
+            ("'a', ARRAY['select'], 'QUERY q', '1 hour', 'x'", "22023"),
+            ("'a', ARRAY['select'], 'TABLE shop.customers', '1 hour', 'x', rows => 'id ='", "42601"),
+            (
+                "'a', ARRAY['select'], 'TABLE shop.customers', '1 hour', 'x', starts_at => '-infinity'",
+                "22023",
+            ),
             ("'a', ARRAY['select'], 'DATABASE', NULL, 'x'", "22004"),
             ("'a', ARRAY['select'], 'DATABASE', '0', 'x'", "22023"),
             ("'a', ARRAY['select'], 'DATABASE', '-1 hour', 'x'", "22023"),
@@ -243,6 +250,56 @@ mod tests {
         assert!(is_true(&format!(
             "SELECT object = 'TABLE shop.orders (dropped)' AND NOT live FROM access.grants WHERE id = {id}"
         )));
+    }
+
+    #[pg_test]
+    fn a_query_is_granted_by_identity_and_only_if_there_is_one_of_its_name() {
+        Spi::run(
+            "CREATE SCHEMA IF NOT EXISTS queries;
+             CREATE FUNCTION queries.orders_of(int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        )
+        .unwrap();
+        identify_as("bob", &[]);
+        let id = granted("'bob', ARRAY['execute'], 'QUERY orders_of', '1 hour', 'x'");
+        let held = |signature: &str| {
+            let oid = |what: String| Spi::get_one::<Oid>(&what).unwrap().unwrap();
+            let function = oid(format!("SELECT 'queries.{signature}'::regprocedure::oid"));
+            let schema = oid("SELECT oid FROM pg_namespace WHERE nspname = 'queries'".into());
+            let place = Place::Function { function, schema };
+            let person = person::current().unwrap();
+            let live = live_for(&person).unwrap();
+            live.covering(place, Privilege::Execute, session::now()).map(|grant| grant.id)
+        };
+        assert_eq!(held("orders_of(int)"), Some(id));
+        Spi::run(
+            "ALTER FUNCTION queries.orders_of(int) RENAME TO sales_of;
+             CREATE FUNCTION queries.orders_of(int) RETURNS int LANGUAGE sql AS 'SELECT 2'",
+        )
+        .unwrap();
+        assert_eq!((held("sales_of(int)"), held("orders_of(int)")), (Some(id), None));
+        assert!(is_true("SELECT object = 'QUERY sales_of' AND live FROM access.grants"));
+        Spi::run("CREATE FUNCTION queries.orders_of(text) RETURNS int LANGUAGE sql AS 'SELECT 3'").unwrap();
+        let twice = "SELECT access.grant_access('bob', ARRAY['execute'], 'QUERY orders_of', '1 hour', 'x')";
+        assert_eq!(state_of(twice), "42725");
+        Spi::run("DROP FUNCTION queries.sales_of(int)").unwrap();
+        assert!(is_true("SELECT object = 'QUERY orders_of (dropped)' AND NOT live FROM access.grants"));
+    }
+
+    #[pg_test]
+    fn reveal_on_a_column_is_for_that_column() {
+        tables();
+        identify_as("bob", &[]);
+        let id = granted("'bob', ARRAY['reveal'], 'COLUMN shop.customers.id', '1 hour', 'x'");
+        let relation = Spi::get_one::<Oid>("SELECT 'shop.customers'::regclass::oid").unwrap().unwrap();
+        let person = person::current().unwrap();
+        let live = live_for(&person).unwrap();
+        let revealed = |column| {
+            let of = (relation, column);
+            live.covering_column(place("shop.customers"), of, Privilege::Reveal, session::now())
+                .map(|it| it.id)
+        };
+        assert_eq!((revealed(1), revealed(2)), (Some(id), None));
+        assert_eq!(holds("shop.customers", Privilege::Reveal), None);
     }
 
     #[pg_test]

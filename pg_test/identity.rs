@@ -400,7 +400,8 @@ mod tests {
         )
         .unwrap();
         let jti = format!("{}-{}", crate::pg::session::pid(), crate::pg::session::now());
-        let token = signer.token(&claims_with("jti", json!(jti)));
+        let claims = claims_with("jti", json!(jti));
+        let token = signer.token(&claims);
         identify(&token);
         assert_eq!(user_id().as_deref(), Some("u-17"));
         let [state, message, hint] = refused(&token);
@@ -408,7 +409,7 @@ mod tests {
         assert!(hint.contains("identify once"));
         assert_eq!(user_id(), None);
         // signed once more: the same words are the same token
-        assert_eq!(refused(&signer.token(&claims_with("jti", json!(jti))))[1], message);
+        assert_eq!(refused(&signer.token(&claims))[1], message);
     }
 
     #[pg_test]
@@ -568,9 +569,9 @@ mod tests {
             ("22023", "'almighty', 'observe'"),
             ("22004", "NULL, 'observe'"),
             ("22004", "'shared_readers', NULL"),
-            ("0A000", "'shared_readers', 'govern', row_limit => 10"),
-            ("0A000", "'shared_readers', 'govern', rows_per_hour => 10"),
-            ("0A000", "'shared_readers', 'govern', ad_hoc => false"),
+            ("22023", "'shared_readers', 'govern', row_limit => 0"),
+            ("22023", "'shared_readers', 'govern', rows_per_hour => -1"),
+            ("22004", "'shared_readers', 'govern', ad_hoc => NULL"),
         ] {
             let raised = raised(&format!("SELECT custodian.enroll({arguments})"), "");
             assert_eq!(raised.expect(arguments)[0], state, "{arguments}");

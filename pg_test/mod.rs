@@ -6,6 +6,8 @@ mod access;
 mod gate;
 mod identity;
 mod masking;
+mod masking_functions;
+mod policies;
 mod reports;
 
 /// Called by the test framework once per run.

@@ -23,6 +23,6 @@ if [ "$built_for" != "$major" ]; then
 fi
 # Only these drive clients of others; the rest shall not wait for their installation.
 case " $* " in
-    *' clients '* | *' poolers '* | *' provider '* | *' * '*) scripts/setup.sh --clients "$major" ;;
+    *' clients '* | *' poolers '* | *' provider '* | *' masking_interference '* | *' * '*) scripts/setup.sh --clients "$major" ;;
 esac
 exec cargo "$verb" $(features "$built_for") "$@"

@@ -1,6 +1,6 @@
 # The clients that the client tests drive. Sourced by scripts/setup.sh --clients, never run.
 #
-# pgbouncer and pgjdbc are Debian's packages; psycopg, node-postgres and oidc-provider are of the versions
+# pgbouncer, pgjdbc and sqlsmith are Debian's packages; psycopg, node-postgres and oidc-provider are of the versions
 # pinned in tests/clients/, below $PGC_STATE/clients. What the machine has already (Python, Node, a JDK) is used.
 
 # Enough of Python for a virtual environment: Debian packages that apart.
@@ -10,7 +10,7 @@ has_venv() { python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_jdk() { java --list-modules 2>/dev/null | grep -q '^jdk.compiler'; }
 
 lay_down_clients() {
-    local packages=(curl pgbouncer libpostgresql-jdbc-java)
+    local packages=(curl pgbouncer libpostgresql-jdbc-java sqlsmith)
     has_venv || packages+=(python3 python3-venv)
     command -v node >/dev/null || packages+=(nodejs)
     command -v npm >/dev/null || packages+=(npm)

@@ -86,6 +86,7 @@ split_diffs() {
         /^@@ / { print "@@" > file; next }
         # OIDs of what was made later depend on what was made before.
         /^[-+ ] +[0-9][0-9][0-9][0-9][0-9]+ \|/ { sub(/ +[0-9]+ \|/, " OID |") }
+        { sub(/\| [0-9][0-9][0-9][0-9][0-9]+ \|/, "| OID |") }
         file { print > file }
     ' "$1/.diffs"
 }

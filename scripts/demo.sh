@@ -172,7 +172,7 @@ step 'One step up the ladder: no table without a live grant. The refusal says ho
 must superuser "select custodian.enroll('readonly', 'govern')"
 must_fail person bob analytics 'select iban from masked.customers where id = 1 /* refused */;'
 says 'HINT'
-says 'access.grant_access('
+says 'access.request_access('
 
 step 'Bob has a ticket: he gets the table in clear, for three seconds.'
 must superuser "select access.grant_access('bob', array['select','reveal'], 'TABLE public.customers', '3 s', 'ticket SUP-4711')"

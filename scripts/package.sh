@@ -25,4 +25,6 @@ cargo pgrx "$verb" $release --pg-config "$config" $(features "$major")
 # What runs outside of the server goes where PostgreSQL keeps such things.
 root=
 [ "$verb" = install ] || root=$CARGO_TARGET_DIR/release/pg_custodian-pg$major
-install -D -m 755 contrib/refresh-jwks.sh "$root$("$config" --sharedir)/contrib/pg_custodian/refresh-jwks.sh"
+for script in refresh-jwks.sh adopt.sh; do
+    install -D -m 755 "contrib/$script" "$root$("$config" --sharedir)/contrib/pg_custodian/$script"
+done

@@ -14,6 +14,11 @@ pub trait Report: std::error::Error {
     /// The SQLSTATE that clients see. Match exhaustively, so that a new variant must choose.
     fn code(&self) -> PgSqlErrorCode;
 
+    /// The same as it is recorded.
+    fn sqlstate(&self) -> [u8; 5] {
+        sqlstate(self.code() as i32)
+    }
+
     /// Facts beside the message, a full sentence.
     fn detail(&self) -> Option<String> {
         None
@@ -23,6 +28,11 @@ pub trait Report: std::error::Error {
     fn hint(&self) -> Option<String> {
         None
     }
+}
+
+/// The five characters of PostgreSQL's packed error code (elog.h: MAKE_SQLSTATE).
+pub fn sqlstate(packed: i32) -> [u8; 5] {
+    std::array::from_fn(|i| ((packed >> (6 * i)) & 0x3f) as u8 + b'0')
 }
 
 /// Turns a part's error into PostgreSQL's, to be returned from a `#[pg_extern]` or raised by a hook.
@@ -76,6 +86,20 @@ impl Report for ServerError {
                 Some("Declare the function that asks for it PARALLEL RESTRICTED: ALTER FUNCTION ... PARALLEL RESTRICTED.".into())
             }
             Self::Spi(_) | Self::UnexpectedNull(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sqlstate;
+
+    #[test]
+    fn packed_codes_unpack() {
+        let pack =
+            |s: &[u8; 5]| s.iter().enumerate().map(|(i, c)| ((*c as i32 - 0x30) & 0x3f) << (6 * i)).sum();
+        for code in [b"00000", b"42501", b"23505", b"57P01", b"XX000"] {
+            assert_eq!(&sqlstate(pack(code)), code);
         }
     }
 }

@@ -42,6 +42,17 @@ pub enum Durability {
     PowerLoss,
 }
 
+/// How loudly the server log tells of an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum AlertLevel {
+    #[name = c"notice"]
+    Notice,
+    #[name = c"warning"]
+    Warning,
+    #[name = c"log"]
+    Log,
+}
+
 /// How the journal is read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
 pub enum JournalIo {
@@ -53,10 +64,13 @@ pub enum JournalIo {
 
 /// The names of all settings whose changes are recorded: all but the token, which is none by the time
 /// anybody could look. A test compares them with the server's.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 21] = [
+    "pg_custodian.alert_level",
     "pg_custodian.audit_classes",
     "pg_custodian.audit_object_role",
     "pg_custodian.audit_roles",
+    "pg_custodian.break_glass_groups",
+    "pg_custodian.break_glass_incident",
     "pg_custodian.checkpoint_command",
     "pg_custodian.durability",
     "pg_custodian.exclude_relations",
@@ -70,6 +84,7 @@ pub const NAMES: [&str; 17] = [
     "pg_custodian.nested_statements",
     "pg_custodian.normalize_statements",
     "pg_custodian.parameter_max_size",
+    "pg_custodian.subject_claim",
     "pg_custodian.trigger_statements",
 ];
 
@@ -101,6 +116,21 @@ static CHECKPOINT_COMMAND: GucSetting<Option<CString>> = GucSetting::<Option<CSt
 
 // Where evidence goes when it leaves the database is for whoever has the server's files to say.
 static EXPORT_DIRECTORY: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+
+// Who may help himself is for somebody with access to the server's files to say; until then nobody may.
+static BREAK_GLASS_GROUPS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+// Without an on-call system that tells of incidents there would be none to be assigned to.
+static BREAK_GLASS_INCIDENT: GucSetting<bool> = GucSetting::<bool>::new(false);
+// Loud enough for whatever watches the log; `log` is not told to the client.
+static ALERT_LEVEL: GucSetting<AlertLevel> = GucSetting::<AlertLevel>::new(AlertLevel::Warning);
+// Names and addresses tell most accounts apart; which claim tells humans apart, only the issuer's administrator knows.
+static SUBJECT_CLAIM: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+
+/// The setting that marks the role of a credential; none that anybody changes.
+pub const CREDENTIAL_NAME: &str = "pg_custodian.credential";
+
+// Made by access.issue_credential, on the roles that it makes.
+static CREDENTIAL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 
 /// Defines the settings; once, in `_PG_init`. Without `preloading` those are left out that PostgreSQL takes
 /// at its start only.
@@ -205,6 +235,50 @@ pub fn define(preloading: bool) {
         GucFlags::UNIT_BYTE | GucFlags::DISALLOW_IN_AUTO_FILE,
     );
     GucRegistry::define_string_guc(
+        c"pg_custodian.break_glass_groups",
+        c"Lists the groups whose members may break the glass.",
+        c"A list with commas, as the tokens name the groups. If empty, nobody may.",
+        &BREAK_GLASS_GROUPS,
+        GucContext::Sighup,
+        GucFlags::DISALLOW_IN_AUTO_FILE,
+    );
+    GucRegistry::define_bool_guc(
+        c"pg_custodian.break_glass_incident",
+        c"Requires an open incident that is assigned to whoever breaks the glass.",
+        c"The on-call system tells of incidents by access.open_incident().",
+        &BREAK_GLASS_INCIDENT,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"pg_custodian.alert_level",
+        c"Chooses the level at which the server log tells of alerts.",
+        c"\"notice\", \"warning\", or \"log\", which the client does not see.",
+        &ALERT_LEVEL,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_string_guc(
+        c"pg_custodian.subject_claim",
+        c"Names the claim of tokens that tells humans apart, whatever their accounts.",
+        c"Nobody decides on a request of the same human. If set, whoever asks or decides needs a token with it. Empty: by name and address only.",
+        &SUBJECT_CLAIM,
+        GucContext::Sighup,
+        GucFlags::DISALLOW_IN_AUTO_FILE,
+    );
+    GucRegistry::define_string_guc(
+        c"pg_custodian.credential",
+        c"Marks the role of a credential, and says where it was issued.",
+        c"Set by access.issue_credential() on the role that it makes; not for anybody else.",
+        &CREDENTIAL,
+        // Whoever logs in by a credential must not be able to take its mark off.
+        GucContext::Suset,
+        GucFlags::NO_SHOW_ALL
+            | GucFlags::NO_RESET_ALL
+            | GucFlags::DISALLOW_IN_FILE
+            | GucFlags::SUPERUSER_ONLY,
+    );
+    GucRegistry::define_string_guc(
         c"pg_custodian.export_directory",
         c"Names the directory of the server to which audit.retain() exports partitions of the ledger.",
         c"If empty, audit.retain() is refused.",
@@ -240,6 +314,29 @@ pub fn checkpoint_command() -> Option<String> {
     (!command.trim().is_empty()).then_some(command)
 }
 
+/// The groups whose members may break the glass.
+pub fn break_glass_groups() -> Vec<String> {
+    let Some(groups) = BREAK_GLASS_GROUPS.get() else { return Vec::new() };
+    let groups = groups.to_string_lossy();
+    groups.split(',').map(str::trim).filter(|group| !group.is_empty()).map(str::to_owned).collect()
+}
+
+/// Whether that needs an open incident that is assigned to the person.
+pub fn break_glass_incident() -> bool {
+    BREAK_GLASS_INCIDENT.get()
+}
+
+/// How loudly the server log tells of an alert.
+pub fn alert_level() -> AlertLevel {
+    ALERT_LEVEL.get()
+}
+
+/// The claim that tells humans apart, if there is one.
+pub fn subject_claim() -> Option<String> {
+    let claim = SUBJECT_CLAIM.get()?.to_string_lossy().into_owned();
+    (!claim.is_empty()).then_some(claim)
+}
+
 /// How long an identity lasts.
 pub fn identity_scope() -> IdentityScope {
     IDENTITY_SCOPE.get()
@@ -268,6 +365,12 @@ pub fn normalize_statements() -> bool {
 /// Bytes that are recorded of each parameter.
 pub fn parameter_max_size() -> usize {
     usize::try_from(PARAMETER_MAX_SIZE.get()).unwrap_or_default()
+}
+
+/// The mark of the credential that this session was opened with, if it is one.
+pub fn credential() -> Option<String> {
+    let mark = CREDENTIAL.get()?.to_string_lossy().into_owned();
+    (!mark.is_empty()).then_some(mark)
 }
 
 /// Where partitions of the ledger are exported to.

@@ -66,8 +66,8 @@ pub extern "C-unwind" fn pg_custodian_indexer(argument: pg_sys::Datum) {
 #[pgrx::pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn pg_custodian_steward(argument: pg_sys::Datum) {
-    let mut keeper = ledger::keeper::Keeper::default();
-    access::steward::run(argument.value(), |slot, now| keeper.attend(slot, now));
+    let (mut keeper, mut duty) = (ledger::keeper::Keeper::default(), access::duty::Duty::default());
+    access::steward::run(argument.value(), |slot, now| keeper.attend(slot, now).min(duty.attend(now)));
 }
 
 /// Entry of a parallel worker that helps to verify the ledger.

@@ -87,6 +87,44 @@ fn what_programs_do_before_anybody_could_identify_is_not_refused() {
     }
 }
 
+#[test]
+fn a_chat_bridge_tells_what_waits_and_what_happens() {
+    let shop = shop::open("govern");
+    shop.admin()
+        .batch_execute(
+            "create role chat_bridge login in role custodian_auditor;
+             select access.set_rule('reads', 'one approver', approver_groups => array['dba'])",
+        )
+        .unwrap();
+    let bridge = || {
+        let mut bridge = plain(Path::new("timeout"));
+        bridge.arg("60").arg(state().join("clients/python/bin/python"));
+        bridge.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/chat-bridge.py")).arg("--once");
+        bridge.env("PGHOST", shop.cluster.socket()).env("PGPORT", shop.cluster.port().to_string());
+        bridge.env("PGUSER", "chat_bridge").env("PGDATABASE", "shop");
+        bridge
+    };
+    let listening =
+        "select count(*) from pg_stat_activity where usename = 'chat_bridge' and query like '%pending%'";
+    let ask =
+        "select access.request_access(array['select'], 'TABLE public.orders', '1 hour', 'refund of 17')";
+    let told = std::thread::scope(|scope| {
+        let first = scope.spawn(|| bridge().succeed().stdout);
+        harness::wait_for("the bridge", || {
+            shop.admin().query_one(listening, &[]).unwrap().get::<_, i64>(0) > 0
+        });
+        shop.person("bob", &["staff"]).simple_query(ask).unwrap();
+        first.join().unwrap()
+    });
+    assert!(told.starts_with("bob asks for select on TABLE public.orders for 1:00:00"), "{told}");
+    assert!(
+        told.contains("> refund of 17") && told.contains("dba: SELECT access.approve(1, 'comment');"),
+        "{told}"
+    );
+    // One that was not there hears of what still waits.
+    assert_eq!(bridge().succeed().stdout, told);
+}
+
 /// The same session in mode identify, where Carol gets masked rows, and govern, where she gets none.
 fn every_mode(kind: Kind) {
     let shop = shop::open("identify");

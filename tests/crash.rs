@@ -8,45 +8,16 @@
 
 mod harness;
 
+use harness::load::{self, Dice, divide_by_zero, kill_one, mark, marked};
 use harness::shop::{self, verified};
-use harness::{Cluster, command, custodian, wait_for};
+use harness::{Cluster, custodian};
 use postgres::Client;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 const CLIENTS: u64 = 4;
 const DATABASE: &str = "crash";
-
-/// Numbers of statements, each used once in the whole run.
-#[derive(Default)]
-struct List {
-    sent: HashSet<u64>,
-    acknowledged: HashSet<u64>,
-}
-
-/// xorshift64*: what is killed when must not depend on a library, and its seed is printed.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
-    }
-}
-
-fn mark(number: u64) -> String {
-    format!("crash_{number}_hsarc")
-}
-
-/// The number in a text that holds a mark.
-fn marked(text: &str) -> Option<u64> {
-    let (_, rest) = text.split_once("crash_")?;
-    rest.split_once("_hsarc")?.0.parse().ok()
-}
 
 /// One statement of a kind that depends on its number. Ok if the server answered it, be it by the error
 /// that was asked for.
@@ -63,35 +34,16 @@ fn send(client: &mut Client, number: u64) -> Result<(), postgres::Error> {
             let _ = transaction.rollback();
             Ok(())
         }
-        _ => match client.simple_query(&format!("select 1/0 as {mark}")) {
-            Err(error) if error.code().is_some_and(|code| code.code() == "22012") => Ok(()),
-            other => other.map(drop),
-        },
+        _ => divide_by_zero(client, &mark),
     }
 }
 
-fn load(cluster: &Cluster, client_number: u64, mut dice: Dice, stop: &AtomicBool) -> List {
-    let mut list = List::default();
-    let mut number = client_number * 1_000_000_000;
-    while !stop.load(Ordering::Relaxed) {
-        let Ok(mut client) = cluster.try_superuser(DATABASE) else {
-            thread::sleep(Duration::from_millis(20));
-            continue;
-        };
-        let durability = ["server_crash", "power_loss"][usize::try_from(dice.roll(2)).unwrap()];
-        if client.batch_execute(&format!("set pg_custodian.durability = '{durability}'")).is_err() {
-            continue;
-        }
-        while !stop.load(Ordering::Relaxed) {
-            number += 1;
-            list.sent.insert(number);
-            if send(&mut client, number).is_err() {
-                break;
-            }
-            list.acknowledged.insert(number);
-        }
-    }
-    list
+/// A connection with a durability chosen at random.
+fn connect(cluster: &Cluster, dice: &mut Dice) -> Option<Client> {
+    let mut client = cluster.try_superuser(DATABASE).ok()?;
+    let durability = ["server_crash", "power_loss"][usize::try_from(dice.roll(2)).unwrap()];
+    client.batch_execute(&format!("set pg_custodian.durability = '{durability}'")).ok()?;
+    Some(client)
 }
 
 #[derive(Default)]
@@ -133,22 +85,6 @@ fn kill_at_random(cluster: &Cluster, dice: &mut Dice, until: Instant) -> Kills {
     kills
 }
 
-/// kill -9 of a process of the server that the condition selects.
-fn kill_one(cluster: &Cluster, dice: &mut Dice, condition: &str) -> bool {
-    let found = cluster.try_superuser("postgres").and_then(|mut client| {
-        client.query(&format!("select pid from pg_stat_activity where {condition} order by pid"), &[])
-    });
-    let Ok(rows) = found else { return false };
-    if rows.is_empty() {
-        return false;
-    }
-    let chosen = usize::try_from(dice.roll(rows.len() as u64)).unwrap();
-    let pid: i32 = rows[chosen].get(0);
-    command::kill_hard(u32::try_from(pid).unwrap());
-    wait_for("the death of a server process", || !command::is_alive(u32::try_from(pid).unwrap()));
-    true
-}
-
 fn terminate_one(cluster: &Cluster) -> bool {
     let one = format!("select pg_terminate_backend(pid) from pg_stat_activity where {CLIENT} limit 1");
     cluster
@@ -179,29 +115,19 @@ fn recorded(admin: &mut Client) -> HashMap<u64, u32> {
 
 #[test]
 fn no_statement_is_lost_or_doubled_by_kill_9() {
-    let seconds = std::env::var("PGC_CRASH_SECONDS")
-        .map_or(30, |seconds| seconds.parse().expect("PGC_CRASH_SECONDS is a number"));
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    let (seconds, seed) = (load::seconds(30), load::seed());
     let cluster = custodian().start();
     cluster.create_database(DATABASE);
     cluster.superuser(DATABASE).batch_execute("create table load (n bigint, mark text)").unwrap();
 
-    let stop = AtomicBool::new(false);
-    let (lists, kills) = thread::scope(|scope| {
-        let threads: Vec<_> = (1..=CLIENTS)
-            .map(|client| {
-                scope.spawn({
-                    let (cluster, stop) = (&cluster, &stop);
-                    move || load(cluster, client, Dice(seed ^ client << 32), stop)
-                })
-            })
-            .collect();
-        let until = Instant::now() + Duration::from_secs(seconds);
-        let kills = kill_at_random(&cluster, &mut Dice(seed), until);
-        stop.store(true, Ordering::Relaxed);
-        let lists: Vec<List> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        (lists, kills)
-    });
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let (lists, kills) = load::during(
+        CLIENTS,
+        |_, dice| connect(&cluster, dice),
+        send,
+        seed,
+        || kill_at_random(&cluster, &mut Dice(seed), until),
+    );
     let sent: HashSet<u64> = lists.iter().flat_map(|list| list.sent.iter().copied()).collect();
     let acknowledged: HashSet<u64> =
         lists.iter().flat_map(|list| list.acknowledged.iter().copied()).collect();

@@ -105,8 +105,9 @@ fn a_segment_that_is_gone_is_an_event_of_the_ledger_which_goes_on() {
         keep(&mut admin);
         let holder = hold_ledger(&cluster);
         mark(&mut admin, "lost");
-        drop((admin, holder));
+        // First: the writer would take from the journal as soon as it can.
         crash(&cluster);
+        drop((admin, holder));
         for segment in segments(&cluster) {
             fs::remove_file(segment).unwrap();
         }
@@ -131,8 +132,9 @@ fn of_a_truncated_segment_the_ledger_has_what_is_left_and_says_what_is_not() {
         mark(&mut admin, "left");
         let end: i64 = admin.query_one("select custodian.journal_position()", &[]).unwrap().get(0);
         mark(&mut admin, "cut off");
-        drop((admin, holder));
+        // First: the writer would take from the journal as soon as it can.
         crash(&cluster);
+        drop((admin, holder));
         let path = cluster.file(&format!("pg_custodian/{:016x}.seg", end >> 24));
         OpenOptions::new().write(true).open(path).unwrap().set_len(end as u64 % (1 << 24)).unwrap();
         cluster.start();
@@ -160,8 +162,9 @@ fn an_older_copy_of_the_journal_hides_nothing_that_comes_after_it() {
         keep(&mut admin);
         let holder = hold_ledger(&cluster);
         mark(&mut admin, "lost");
-        drop((admin, holder));
+        // First: the writer would take from the journal as soon as it can.
         crash(&cluster);
+        drop((admin, holder));
         fs::remove_dir_all(&journal).unwrap();
         fs::rename(&copy, &journal).unwrap();
         cluster.start();

@@ -314,3 +314,38 @@ fn these_checks_see_what_they_look_for() {
     assert_eq!(module_of("identity/token.rs"), "identity");
     assert!(source_is_test("a\n#[cfg(test)]\nb", "b") && !source_is_test("a\n#[cfg(test)]\nb", "a"));
 }
+
+/// The parts of a mangled name: `_ZN12pg_custodian5trail3end` is pg_custodian, trail, end.
+fn parts_of(mangled: &str) -> Vec<&str> {
+    let mut rest = mangled.trim_start_matches("_ZN");
+    let mut parts = Vec::new();
+    while let Some(digits) = rest.find(|c: char| !c.is_ascii_digit()).filter(|digits| *digits > 0) {
+        let length: usize = rest[..digits].parse().unwrap();
+        let Some(part) = rest.get(digits..digits + length) else { break };
+        parts.push(part);
+        rest = &rest[digits + length..];
+    }
+    parts
+}
+
+#[test]
+fn what_each_statement_runs_is_still_called_so() {
+    assert_eq!(parts_of("_ZN12pg_custodian5trail3end*"), ["pg_custodian", "trail", "end"]);
+    assert_eq!(parts_of("_ZN12pg_custodian2pg5named52_*"), ["pg_custodian", "pg", "named"]);
+    let script = fs::read_to_string(root().join("src/hot.ld")).unwrap();
+    let names: Vec<_> = script.lines().filter_map(|line| line.trim().strip_prefix("*(.text.")).collect();
+    assert!(names.len() > 50, "{names:?}");
+    let sources = sources();
+    let is_there = |parts: &[&str]| {
+        let (last, path) = (parts[parts.len() - 1], parts[1].to_owned());
+        sources.iter().any(|(file, source)| {
+            file.starts_with(&path)
+                && (source.contains(&format!("fn {last}"))
+                    || source.contains(&format!("{last} {{"))
+                    || file.ends_with(&format!("{last}.rs")))
+        })
+    };
+    let ours = names.iter().map(|name| parts_of(name)).filter(|parts| parts[0] == "pg_custodian");
+    let gone: Vec<_> = ours.filter(|parts| !is_there(parts)).collect();
+    assert!(gone.is_empty(), "src/hot.ld names what is not there: {gone:?}");
+}

@@ -77,6 +77,33 @@ fn an_identity_of_a_session_stays_behind_in_transaction_mode_unless_its_scope_is
 }
 
 #[test]
+fn the_rows_of_an_hour_are_each_persons_behind_a_pooler_too() {
+    let shop = shop::open("identify");
+    shop.admin().batch_execute(SCOPE).unwrap();
+    shop.admin()
+        .batch_execute("select custodian.enroll('readonly', 'identify', rows_per_hour => 40)")
+        .unwrap();
+    let bouncer = Bouncer::start(&shop, &documented("transaction"));
+    let read = |user: &str, rows: u32| {
+        let mut client = bouncer.client();
+        client.simple_query("begin").unwrap();
+        identify_simply(&mut client, &shop.issuer.person(user, &[]));
+        let read = client.simple_query(&format!("select id from public.orders limit {rows}"));
+        client.simple_query("rollback").unwrap();
+        read
+    };
+    for user in ["alice", "bob", "bob", "alice"] {
+        read(user, 15).unwrap();
+    }
+    assert_refused(read("alice", 11), &SqlState::PROGRAM_LIMIT_EXCEEDED);
+    read("bob", 10).unwrap();
+    // What left before the refusal counts.
+    for user in ["alice", "bob"] {
+        assert_refused(read(user, 1), &SqlState::PROGRAM_LIMIT_EXCEEDED);
+    }
+}
+
+#[test]
 fn the_scope_of_identities_is_not_for_the_governed_to_change() {
     let shop = shop::open("identify");
     shop.admin().batch_execute(SCOPE).unwrap();

@@ -287,7 +287,7 @@ fn govern_mode_refuses_a_table_without_a_grant_and_says_how_to_ask() {
     {
         let error = assert_refused(bob.query(statement, &[]), &DENIED);
         let hint = error.hint().unwrap();
-        assert!(hint.contains("access.grant_access("), "{hint}");
+        assert!(hint.contains("access.request_access("), "{hint}");
         assert!(hint.contains("public.orders") || hint.contains("customers"), "{hint}");
     }
     let records = shop.recorded("no_grant");

@@ -4,16 +4,16 @@
 
 mod harness;
 
+use harness::load::{self, Dice, List, divide_by_zero, kill_one, mark, marked};
 use harness::shop::{self, sync, verified};
 use harness::standby::{create_forwarder, forward_to};
 use harness::token::{AUDIENCE, Algorithm, ISSUER, Signer};
-use harness::{Cluster, assert_refused, command, custodian, refusal, text, wait_for};
+use harness::{Cluster, assert_refused, custodian, refusal, text, wait_for};
 use postgres::Client;
 use postgres::error::SqlState;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 const DATABASE: &str = "fleet";
 
@@ -26,14 +26,6 @@ fn pair() -> (Cluster, Cluster) {
     (primary, standby)
 }
 
-fn mark(number: u64) -> String {
-    format!("mark_{number}_kram")
-}
-
-fn marked(text: &str) -> Option<u64> {
-    text.split_once("mark_")?.1.split_once("_kram")?.0.parse().ok()
-}
-
 /// One statement of a kind that depends on its number; none writes, a standby cannot.
 fn send(client: &mut Client, number: u64) -> Result<(), postgres::Error> {
     let mark = mark(number);
@@ -41,10 +33,7 @@ fn send(client: &mut Client, number: u64) -> Result<(), postgres::Error> {
         0 => client.simple_query(&format!("select {number} as {mark}")).map(drop),
         1 => client.query("select $1::text as parameter", &[&mark]).map(drop),
         2 => client.simple_query(&format!("begin; select 1 as {mark}; rollback")).map(drop),
-        _ => match client.simple_query(&format!("select 1/0 as {mark}")) {
-            Err(error) if error.code().is_some_and(|code| code.code() == "22012") => Ok(()),
-            other => other.map(drop),
-        },
+        _ => divide_by_zero(client, &mark),
     }
 }
 
@@ -210,31 +199,9 @@ fn an_outage_of_the_primary_loses_and_doubles_nothing() {
     });
 }
 
-/// What clients sent, and what was acknowledged to them, in order.
-#[derive(Default)]
-struct List {
-    sent: HashSet<u64>,
-    acknowledged: Vec<u64>,
-}
-
-fn load(cluster: &Cluster, first: u64, stop: &AtomicBool) -> List {
-    let mut list = List::default();
-    let mut number = first;
-    while !stop.load(Ordering::Relaxed) {
-        let Ok(mut client) = cluster.try_superuser(DATABASE) else {
-            thread::sleep(Duration::from_millis(20));
-            continue;
-        };
-        while !stop.load(Ordering::Relaxed) {
-            number += 1;
-            list.sent.insert(number);
-            if send(&mut client, number).is_err() {
-                break;
-            }
-            list.acknowledged.push(number);
-        }
-    }
-    list
+/// Two clients of a standby, for as long as `meanwhile` runs.
+fn load_on(standby: &Cluster, seed: u64, meanwhile: impl FnOnce()) -> Vec<List> {
+    load::during(2, |_, _| standby.try_superuser(DATABASE).ok(), send, seed, meanwhile).0
 }
 
 /// Compares what was sent to a standby with a ledger: none missing, doubled, invented, and each client's
@@ -269,46 +236,19 @@ fn assert_none_lost(admin: &mut Client, lists: &[List], what: &str) {
     assert!(verified(admin));
 }
 
-fn kill_one(cluster: &Cluster, condition: &str) -> bool {
-    let query = format!("select pid from pg_stat_activity where {condition} limit 1");
-    let found = cluster.try_superuser("postgres").and_then(|mut client| client.query_opt(&query, &[]));
-    let Ok(Some(row)) = found else { return false };
-    let pid = u32::try_from(row.get::<_, i32>(0)).unwrap();
-    command::kill_hard(pid);
-    wait_for("the death of a server process", || !command::is_alive(pid));
-    true
-}
-
-/// xorshift64*
-fn roll(state: &mut u64, sides: u64) -> u64 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
-}
-
 #[test]
 fn kill_9_of_forwarder_standby_and_primary_loses_and_doubles_nothing() {
-    let seconds = std::env::var("PGC_CRASH_SECONDS")
-        .map_or(20, |seconds| seconds.parse().expect("PGC_CRASH_SECONDS is a number"));
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+    let (seconds, seed) = (load::seconds(20), load::seed());
     let (primary, standby) = pair();
-    let stop = AtomicBool::new(false);
     let mut kills = [0; 4];
-    let lists: Vec<List> = thread::scope(|scope| {
-        let threads: Vec<_> = (1..=2)
-            .map(|client| {
-                let (standby, stop) = (&standby, &stop);
-                scope.spawn(move || load(standby, client * 1_000_000_000, stop))
-            })
-            .collect();
-        let (until, mut dice) = (Instant::now() + Duration::from_secs(seconds), seed);
+    let lists = load_on(&standby, seed, || {
+        let (until, mut dice) = (Instant::now() + Duration::from_secs(seconds), Dice(seed));
         while Instant::now() < until {
-            thread::sleep(Duration::from_millis(500 + roll(&mut dice, 1500)));
+            thread::sleep(Duration::from_millis(500 + dice.roll(1500)));
             let forwarder = "backend_type = 'pg_custodian ledger writer'";
-            let (what, happened) = match roll(&mut dice, 5) {
-                0 | 1 => (0, kill_one(&standby, forwarder)),
-                2 => (1, kill_one(&primary, "application_name = 'pg_custodian forwarder'")),
+            let (what, happened) = match dice.roll(5) {
+                0 | 1 => (0, kill_one(&standby, &mut dice, forwarder)),
+                2 => (1, kill_one(&primary, &mut dice, "application_name = 'pg_custodian forwarder'")),
                 3 => {
                     standby.kill_postmaster();
                     standby.start();
@@ -324,8 +264,6 @@ fn kill_9_of_forwarder_standby_and_primary_loses_and_doubles_nothing() {
             standby.wait_until_up();
             primary.wait_until_up();
         }
-        stop.store(true, Ordering::Relaxed);
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let mut client = standby.superuser(DATABASE);
     sync(&mut client);
@@ -337,22 +275,13 @@ fn kill_9_of_forwarder_standby_and_primary_loses_and_doubles_nothing() {
 #[test]
 fn a_promotion_under_load_loses_and_doubles_nothing() {
     let (primary, standby) = pair();
-    let stop = AtomicBool::new(false);
-    let lists: Vec<List> = thread::scope(|scope| {
-        let threads: Vec<_> = (1..=2)
-            .map(|client| {
-                let (standby, stop) = (&standby, &stop);
-                scope.spawn(move || load(standby, client * 1_000_000_000, stop))
-            })
-            .collect();
+    let lists = load_on(&standby, load::seed(), || {
         thread::sleep(Duration::from_secs(3));
         // What was forwarded last is on the primary, and not here.
         primary.kill_postmaster();
         thread::sleep(Duration::from_millis(500));
         standby.promote();
         thread::sleep(Duration::from_secs(2));
-        stop.store(true, Ordering::Relaxed);
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let mut admin = standby.superuser(DATABASE);
     sync(&mut admin);

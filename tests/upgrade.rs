@@ -56,6 +56,12 @@ fn upgrade(old: &str) {
     let shop = shop::open_on(custodian().of(old), "identify");
     take_marks_off(&shop);
     let mut home = shop.admin();
+    home.batch_execute(
+        "select access.grant_access('alice', '{select}', 'SCHEMA masked', '1 hour', 'x');
+         select access.grant_access('alice', '{select}', 'COLUMN public.orders.amount', '1 hour', 'x');
+         select access.grant_access('alice', '{select}', 'TABLE public.orders', '1 hour', 'x', rows => 'id = 1')",
+    )
+    .unwrap();
     home.batch_execute("select 'before the upgrade'").unwrap();
     sync(&mut home);
     let checkpoint: Value = home.query_one("select audit.checkpoint()", &[]).unwrap().get(0);
@@ -122,4 +128,17 @@ fn upgrade(old: &str) {
         person.query_one("select iban from masked.customers where id = 1", &[]).unwrap().get(0);
     assert_ne!(iban, "DE89370400440532013000");
     assert!(verified(&mut admin));
+
+    // Schemas are numbered anew; grants are on what they were on.
+    admin.batch_execute("select custodian.enroll('readonly', 'govern')").unwrap();
+    let count = |person: &mut postgres::Client, what: &str| {
+        let query = format!("select count({what}) from public.orders where true");
+        person.query_one(&query, &[]).unwrap().get::<_, i64>(0)
+    };
+    assert_eq!(count(&mut person, "amount"), 40);
+    assert_eq!(count(&mut person, "customer_id"), 1);
+    person.query("select id from masked.customers", &[]).unwrap();
+    let live = "select count(*) from access.grants where live and object = any($1)";
+    let objects = vec!["SCHEMA masked", "COLUMN public.orders.amount", "TABLE public.orders"];
+    assert_eq!(admin.query_one(live, &[&objects]).unwrap().get::<_, i64>(0), 3);
 }

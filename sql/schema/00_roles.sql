@@ -14,6 +14,10 @@ BEGIN
         CREATE ROLE custodian_forwarder NOLOGIN;
         COMMENT ON ROLE custodian_forwarder IS 'pg_custodian: standbys forward to the primary''s ledger as a member of it';
     END IF;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'custodian_heir') THEN
+        CREATE ROLE custodian_heir NOLOGIN;
+        COMMENT ON ROLE custodian_heir IS 'pg_custodian: owns what the roles of ended credentials have left, and may do nothing';
+    END IF;
 END
 $$;
 

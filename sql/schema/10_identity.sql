@@ -54,10 +54,10 @@ REVOKE ALL ON custodian.enrolled_role FROM PUBLIC;
 COMMENT ON TABLE custodian.enrolled_role IS 'Database roles that people share; written by custodian.enroll';
 COMMENT ON COLUMN custodian.enrolled_role.role IS 'The shared role';
 COMMENT ON COLUMN custodian.enrolled_role.mode IS 'observe: record; identify: no statement without a person; govern: a person and a live grant';
-COMMENT ON COLUMN custodian.enrolled_role.row_limit IS 'Rows one statement may return; NULL: no limit (not enforced yet)';
-COMMENT ON COLUMN custodian.enrolled_role.rows_per_hour IS 'Rows one person may read in an hour; NULL: no limit (not enforced yet)';
-COMMENT ON COLUMN custodian.enrolled_role.ad_hoc IS 'Whether statements other than named queries are allowed (not enforced yet)';
-COMMENT ON COLUMN custodian.enrolled_role.enrolled_at IS 'When it was enrolled, or its mode last changed';
+COMMENT ON COLUMN custodian.enrolled_role.row_limit IS 'Rows one statement may return; NULL: no limit';
+COMMENT ON COLUMN custodian.enrolled_role.rows_per_hour IS 'Rows one person may be given in an hour; NULL: no limit';
+COMMENT ON COLUMN custodian.enrolled_role.ad_hoc IS 'Whether statements other than calls of named queries are allowed, in the modes identify and govern';
+COMMENT ON COLUMN custodian.enrolled_role.enrolled_at IS 'When it was enrolled, or its terms last changed';
 COMMENT ON COLUMN custodian.enrolled_role.enrolled_by IS 'The session''s role that did so';
 
 -- No reference to custodian.issuer: who is revoked stays so when an issuer is distrusted and trusted again.
@@ -228,7 +228,7 @@ CREATE FUNCTION custodian.enroll(
 ) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'enroll_wrapper';
 REVOKE ALL ON FUNCTION custodian.enroll(regrole, text, bigint, bigint, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION custodian.enroll(regrole, text, bigint, bigint, boolean) IS 'Enrols a shared role in mode observe, identify or govern, or changes its mode';
+COMMENT ON FUNCTION custodian.enroll(regrole, text, bigint, bigint, boolean) IS 'Enrols a shared role in mode observe, identify or govern, or changes its terms: limits that are not given again are gone';
 
 CREATE FUNCTION custodian.unenroll(role regrole) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'unenroll_wrapper';

@@ -323,18 +323,31 @@ SELECT seq, at, user_id, user_email, session_role, client_addr, event,
        coalesce(query, object) AS what, objects, sqlstate, detail::jsonb AS detail,
        substring(session FROM '@(.*)') AS server
 FROM audit.ledger
-WHERE outcome = 'denied';
+-- A refused export is its statement's refusal.
+WHERE outcome = 'denied' AND event <> 'export';
 REVOKE ALL ON audit.denials FROM PUBLIC;
 COMMENT ON VIEW audit.denials IS 'What was refused';
 COMMENT ON COLUMN audit.denials.server IS 'The standby that it happened on; NULL: this server';
 
+-- The statement inside a named query names it as an object of the type "query": name and typed parameters.
 CREATE VIEW audit.access_log AS
-SELECT user_id, user_email, command AS function_name, parameters, rows AS rows_returned,
-       audit.field_policies(masked, revealed) AS field_policies_applied, at AS called_at
+SELECT user_id, user_email,
+       coalesce(substring(q.call FROM '^queries\.([^(]*)'), command) AS function_name,
+       CASE WHEN q.call IS NULL THEN parameters
+            ELSE ARRAY(SELECT concat(t.name, ' = ', coalesce(v.value, 'NULL'))
+                       FROM unnest(string_to_array(substring(q.call FROM '\((.+)\)$'), ', '))
+                           WITH ORDINALITY AS t(name, place)
+                       LEFT JOIN unnest(parameters) WITH ORDINALITY AS v(value, place) USING (place)
+                       ORDER BY place)
+       END AS parameters,
+       rows AS rows_returned, audit.field_policies(masked, revealed) AS field_policies_applied, at AS called_at
 FROM audit.ledger
+LEFT JOIN LATERAL (SELECT objects[array_position(object_types, 'query')] AS call) AS q ON true
 WHERE event = 'statement';
 REVOKE ALL ON audit.access_log FROM PUBLIC;
-COMMENT ON VIEW audit.access_log IS 'Statements in the shape that auditors know';
+COMMENT ON VIEW audit.access_log IS 'Statements in the shape that auditors know; calls of named queries by name, with typed parameters';
+COMMENT ON COLUMN audit.access_log.function_name IS 'The named query; else the command';
+COMMENT ON COLUMN audit.access_log.parameters IS 'Of a named query with names and types: "order_id text = 4711"';
 
 CREATE FUNCTION audit.sync(timeout interval DEFAULT '30 s') RETURNS void
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED

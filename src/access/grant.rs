@@ -1,23 +1,26 @@
-//! Grants: giving one, ending one, and which are in force for a person now.
+//! Grants: giving one, ending one. Which are in force is [`super::live`]'s.
 
 use crate::access::error::AccessError;
 use crate::access::object::{NotAnObject, ObjectName};
 use crate::access::privilege::{Privilege, Privileges};
-use crate::access::store;
-use crate::error::ServerError;
+use crate::access::{store, unsettled};
 use crate::event::{Note, Outcome};
-use crate::identity::Person;
-use crate::pg::{session, shared, spi};
+use crate::pg::{catalog, session, shared, spi};
 use crate::trail;
-use pgrx::pg_sys::Oid;
-use std::cell::RefCell;
-use std::rc::Rc;
+
+pub use crate::access::live::Place;
 
 /// The longest grant. A month covers an on-call rotation; whoever needs more asks again, so
 /// that somebody looks again.
 pub const LONGEST_DAYS: i64 = 30;
 
 const DAY: i128 = 86_400_000_000;
+
+/// How far ahead a grant may begin. Who needs it later still does not know yet that he does.
+const LONGEST_AHEAD: i64 = 365 * 86_400_000_000;
+
+/// How late a grant may come: `now()` is the beginning of the transaction that gives it.
+const LATE: i64 = 60_000_000;
 
 /// The arguments of `access.grant_access`, as they came.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +35,8 @@ pub struct Asked {
     pub reason: Option<String>,
     pub ticket: Option<String>,
     pub rows: Option<String>,
+    /// Microseconds since 2000; now, if it is not said.
+    pub starts_at: Option<i64>,
 }
 
 /// A grant that makes sense by itself; whether its object exists is for the catalog to say.
@@ -46,14 +51,26 @@ pub struct Wanted {
     pub duration: i64,
     pub reason: String,
     pub ticket: Option<String>,
+    pub rows: Option<String>,
+    pub starts_at: Option<i64>,
+}
+
+impl Wanted {
+    /// First moment, and first moment no more.
+    fn span(&self, now: i64) -> Result<(i64, i64), AccessError> {
+        let starts_at = match self.starts_at {
+            None => now,
+            Some(at) if at < now.saturating_sub(LATE) => return Err(AccessError::StartsInThePast),
+            Some(at) if at > now.saturating_add(LONGEST_AHEAD) => return Err(AccessError::StartsTooLate),
+            Some(at) => at.max(now),
+        };
+        Ok((starts_at, starts_at.saturating_add(self.duration)))
+    }
 }
 
 impl Asked {
     /// Checks everything that can be checked without the database.
     pub fn checked(self) -> Result<Wanted, AccessError> {
-        if self.rows.is_some() {
-            return Err(AccessError::NotYet("some rows of a table"));
-        }
         match (&self.user_id, &self.group_name) {
             (Some(_), Some(_)) => return Err(AccessError::PersonAndGroup),
             (None, None) => return Err(AccessError::NeitherPersonNorGroup),
@@ -72,8 +89,43 @@ impl Asked {
         let object = object(&self.on_object.ok_or(AccessError::NullArgument("on_object"))?)?;
         let duration = duration(self.duration.ok_or(AccessError::NullArgument("duration"))?)?;
         let reason = reason(self.reason)?;
+        if self.rows.as_deref().is_some_and(|rows| rows.trim().is_empty()) {
+            return Err(AccessError::EmptyArgument("rows"));
+        }
+        if self.rows.is_some() && !matches!(object, ObjectName::Table { .. }) {
+            return Err(AccessError::RowsOfNoTable);
+        }
+        if let Some(privilege) = privileges.iter().find(|it| !fits(*it, &object, self.rows.is_some())) {
+            let what = if self.rows.is_some() { "some rows of a table" } else { object.kind() };
+            return Err(AccessError::UnfitPrivilege { privilege, what });
+        }
         let (user_id, issuer, group_name, ticket) = (self.user_id, self.issuer, self.group_name, self.ticket);
-        Ok(Wanted { user_id, issuer, group_name, privileges, object, duration, reason, ticket })
+        let (rows, starts_at) = (self.rows, self.starts_at);
+        Ok(Wanted {
+            user_id,
+            issuer,
+            group_name,
+            privileges,
+            object,
+            duration,
+            reason,
+            ticket,
+            rows,
+            starts_at,
+        })
+    }
+}
+
+/// Whether there is such a thing: nobody truncates a column.
+pub fn fits(privilege: Privilege, object: &ObjectName, rows: bool) -> bool {
+    use Privilege::{Delete, Execute, Export, Insert, Reveal, Select, Update};
+    match object {
+        ObjectName::Database | ObjectName::Schema { .. } => true,
+        // Masks are of columns: what is revealed of one is so in all rows.
+        ObjectName::Table { .. } if rows => matches!(privilege, Select | Insert | Update | Delete | Export),
+        ObjectName::Table { .. } => privilege != Execute,
+        ObjectName::Column { .. } => matches!(privilege, Select | Insert | Update | Reveal | Export),
+        ObjectName::Query { .. } => privilege == Execute,
     }
 }
 
@@ -90,7 +142,6 @@ fn object(text: &str) -> Result<ObjectName, AccessError> {
     ObjectName::parse(text).map_err(|why| match why {
         NotAnObject::Malformed => AccessError::NotAnObject(text.to_owned()),
         NotAnObject::NoSchema => AccessError::TableWithoutSchema(text.to_owned()),
-        NotAnObject::NotYet(what) => AccessError::NotYet(what),
     })
 }
 
@@ -113,16 +164,21 @@ fn reason(reason: Option<String>) -> Result<String, AccessError> {
 pub fn give(asked: Asked) -> Result<i64, AccessError> {
     shared::preloaded()?;
     let wanted = asked.checked()?;
-    let starts_at = session::now();
-    let ends_at = starts_at.saturating_add(wanted.duration);
-    let id = spi::as_owner(|client| {
-        let object = store::resolve(client, &wanted.object)?;
-        store::insert(client, &wanted, &object, starts_at, ends_at, &actor())
+    let (starts_at, ends_at) = wanted.span(session::now())?;
+    let (id, relation) = spi::as_owner(|client| {
+        store::renumber(client)?;
+        let object = store::resolve(client, &wanted)?;
+        let id = store::insert(client, &wanted, &object, starts_at, ends_at, &actor())?;
+        unsettled::given(id);
+        Ok::<_, AccessError>((id, object.relation()))
     })?;
+    // Statements that were prepared for other rows and columns of it are planned anew.
+    relation.into_iter().for_each(catalog::replan);
     let detail = serde_json::json!({
         "grant": id, "user_id": wanted.user_id, "issuer": wanted.issuer, "group": wanted.group_name,
         "privileges": wanted.privileges.words(), "seconds": wanted.duration / 1_000_000,
-        "reason": wanted.reason, "ticket": wanted.ticket,
+        "reason": wanted.reason, "ticket": wanted.ticket, "rows": wanted.rows,
+        "starts_at": wanted.starts_at.map(|_| starts_at),
     });
     record("grant", wanted.object.to_string(), &detail)?;
     Ok(id)
@@ -133,7 +189,11 @@ pub fn revoke(id: Option<i64>, why: Option<String>) -> Result<(), AccessError> {
     shared::preloaded()?;
     let id = id.ok_or(AccessError::NullArgument("grant_id"))?;
     let reason = reason(why)?;
-    let ended = spi::as_owner(|client| store::revoke(client, id, &reason, session::now(), &actor()))?;
+    let ended = spi::as_owner(|client| {
+        store::renumber(client)?;
+        store::revoke(client, id, &reason, session::now(), &actor())
+    })?;
+    ended.relation.into_iter().for_each(catalog::replan);
     let detail = serde_json::json!({
         "grant": id, "user_id": ended.user_id, "group": ended.group_name, "reason": reason,
     });
@@ -159,102 +219,6 @@ fn record(event: &'static str, object: String, detail: &serde_json::Value) -> Re
     Ok(trail::note(&Note { event, outcome: Outcome::Ok, sqlstate: None, object: Some(object), detail })?)
 }
 
-/// What a grant is on, by identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    Database,
-    Schema(Oid),
-    Relation(Oid),
-}
-
-/// Where something is that a grant may be on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    Database,
-    Relation { relation: Oid, schema: Oid },
-}
-
-impl Scope {
-    fn holds(self, place: Place) -> bool {
-        match (self, place) {
-            (Self::Database, _) => true,
-            (Self::Schema(of), Place::Relation { schema, .. }) => of == schema,
-            (Self::Relation(of), Place::Relation { relation, .. }) => of == relation,
-            _ => false,
-        }
-    }
-}
-
-/// One grant, as far as it matters to whoever holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LiveGrant {
-    pub id: i64,
-    pub privileges: Privileges,
-    pub scope: Scope,
-    pub starts_at: i64,
-    pub ends_at: i64,
-}
-
-/// The grants a person holds, each with its end. Holding the list is no access: every question
-/// asked of it names the time.
-#[derive(Debug, Default)]
-pub struct LiveGrants(Vec<LiveGrant>);
-
-impl LiveGrants {
-    pub fn new(grants: Vec<LiveGrant>) -> Self {
-        Self(grants)
-    }
-
-    /// The grant that permits `privilege` at `place` at the time `now`: of several the one that
-    /// lasts longest.
-    pub fn covering(&self, place: Place, privilege: Privilege, now: i64) -> Option<LiveGrant> {
-        self.0
-            .iter()
-            .filter(|grant| grant.privileges.has(privilege) && grant.scope.holds(place))
-            .filter(|grant| grant.starts_at <= now && now < grant.ends_at)
-            .max_by_key(|grant| grant.ends_at)
-            .copied()
-    }
-}
-
-struct Cached {
-    generation: u64,
-    serial: u64,
-    issuer: String,
-    user_id: String,
-    grants: Rc<LiveGrants>,
-}
-
-impl Cached {
-    fn is_of(&self, generation: u64, serial: u64, person: &Person) -> bool {
-        self.generation == generation
-            && self.serial == serial
-            && self.user_id == person.user_id
-            && self.issuer == person.issuer
-    }
-}
-
-thread_local! {
-    static CACHED: RefCell<Option<Cached>> = const { RefCell::new(None) };
-}
-
-/// The grants of `person`, whom the session has now. Read from the table when a grant anywhere
-/// or the person of the session has changed, otherwise remembered.
-pub fn live_for(person: &Person) -> Result<Rc<LiveGrants>, ServerError> {
-    // the numbers come first: a change that commits while the table is read is then read again
-    let (generation, serial) = (shared::generation(), crate::identity::session::serial());
-    let known = CACHED.with_borrow(|cached| {
-        cached.as_ref().filter(|c| c.is_of(generation, serial, person)).map(|c| Rc::clone(&c.grants))
-    });
-    if let Some(grants) = known {
-        return Ok(grants);
-    }
-    let grants = Rc::new(store::live(person, session::now())?);
-    let (issuer, user_id) = (person.issuer.clone(), person.user_id.clone());
-    CACHED.replace(Some(Cached { generation, serial, issuer, user_id, grants: Rc::clone(&grants) }));
-    Ok(grants)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,10 +232,6 @@ mod tests {
             reason: Some("ticket 17".into()),
             ..Asked::default()
         }
-    }
-
-    fn oid(value: u32) -> Oid {
-        Oid::from(value)
     }
 
     #[test]
@@ -322,46 +282,56 @@ mod tests {
     }
 
     #[test]
-    fn what_is_promised_and_not_built_is_said_to_be_so() {
-        let rows = Asked { rows: Some("id = 1".into()), ..asked() }.checked();
-        let column = Asked { on_object: Some("COLUMN a.b.c".into()), ..asked() }.checked();
-        assert!(matches!(rows, Err(AccessError::NotYet(_))));
-        assert!(matches!(column, Err(AccessError::NotYet("COLUMN"))));
+    fn a_privilege_that_the_object_does_not_have_is_refused() {
+        let on = |object: &str, privilege: &str, rows: Option<&str>| {
+            Asked {
+                on_object: Some(object.into()),
+                privileges: Some(vec![Some(privilege.into())]),
+                rows: rows.map(Into::into),
+                ..asked()
+            }
+            .checked()
+        };
+        let all = ["select", "insert", "update", "delete", "truncate", "execute", "ddl", "reveal", "export"];
+        for (object, rows, fit) in [
+            ("DATABASE", None, &all[..]),
+            ("SCHEMA a", None, &all),
+            (
+                "TABLE a.b",
+                None,
+                &["select", "insert", "update", "delete", "truncate", "ddl", "reveal", "export"],
+            ),
+            ("TABLE a.b", Some("c = 1"), &["select", "insert", "update", "delete", "export"]),
+            ("COLUMN a.b.c", None, &["select", "insert", "update", "reveal", "export"]),
+            ("QUERY q", None, &["execute"]),
+        ] {
+            for privilege in all {
+                let refused = matches!(on(object, privilege, rows), Err(AccessError::UnfitPrivilege { .. }));
+                assert_eq!(refused, !fit.contains(&privilege), "{privilege} on {object}");
+            }
+        }
+        for object in ["DATABASE", "SCHEMA a", "COLUMN a.b.c", "QUERY q"] {
+            assert!(
+                matches!(on(object, "execute", Some("c = 1")), Err(AccessError::RowsOfNoTable)),
+                "{object}"
+            );
+        }
+        assert!(matches!(on("TABLE a.b", "select", Some(" ")), Err(AccessError::EmptyArgument("rows"))));
     }
 
     #[test]
-    fn a_grant_covers_its_scope_its_privileges_and_its_time_and_nothing_else() {
-        let grant = |id, privilege, scope, starts_at, ends_at| LiveGrant {
-            id,
-            privileges: Privileges::NONE.with(privilege),
-            scope,
-            starts_at,
-            ends_at,
-        };
-        let grants = LiveGrants::new(vec![
-            grant(1, Privilege::Select, Scope::Relation(oid(10)), 100, 200),
-            grant(2, Privilege::Select, Scope::Schema(oid(5)), 150, 300),
-            grant(3, Privilege::Reveal, Scope::Database, 100, 200),
-        ]);
-        let table = |relation, schema| Place::Relation { relation: oid(relation), schema: oid(schema) };
-        let id = |place, privilege, now| grants.covering(place, privilege, now).map(|grant| grant.id);
-        assert_eq!(id(table(10, 5), Privilege::Select, 100), Some(1));
-        assert_eq!(id(table(10, 5), Privilege::Select, 150), Some(2), "the one that lasts longest");
-        assert_eq!(id(table(10, 6), Privilege::Select, 199), Some(1));
-        assert_eq!(
-            id(table(10, 6), Privilege::Select, 200),
-            None,
-            "the end is the first moment without access"
-        );
-        assert_eq!(id(table(10, 6), Privilege::Select, 99), None);
-        assert_eq!(id(table(11, 6), Privilege::Select, 150), None);
-        assert_eq!(id(table(5, 6), Privilege::Select, 250), None, "a schema's number is not a table's");
-        assert_eq!(id(table(11, 5), Privilege::Insert, 150), None);
-        assert_eq!(
-            id(Place::Database, Privilege::Select, 150),
-            None,
-            "a table's grant is not the database's"
-        );
-        assert_eq!(id(table(99, 99), Privilege::Reveal, 150), Some(3));
+    fn a_grant_begins_now_or_within_a_year() {
+        let now = 1_000_000_000_000_000;
+        let span = |starts_at| Asked { starts_at, ..asked() }.checked().unwrap().span(now);
+        let hour = 3_600_000_000;
+        assert_eq!(span(None).unwrap(), (now, now + hour));
+        assert_eq!(span(Some(now - 1_000_000)).unwrap(), (now, now + hour), "the transaction's now()");
+        assert_eq!(span(Some(now + hour)).unwrap(), (now + hour, now + 2 * hour));
+        for past in [now - LATE - 1, 0, i64::MIN] {
+            assert!(matches!(span(Some(past)), Err(AccessError::StartsInThePast)), "{past}");
+        }
+        for late in [now + LONGEST_AHEAD + 1, i64::MAX - 1, i64::MAX] {
+            assert!(matches!(span(Some(late)), Err(AccessError::StartsTooLate)), "{late}");
+        }
     }
 }

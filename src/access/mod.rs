@@ -8,13 +8,23 @@
 //! Does not promise that anything is refused: that is the gate's. Privileges of the database stay
 //! the ceiling; no grant gives what the role does not have.
 
+pub mod credential;
+pub mod duty;
 mod error;
 pub mod grant;
+pub mod incident;
+pub mod live;
 pub mod object;
 pub mod privilege;
+pub mod query;
+pub mod reliance;
+pub mod request;
 mod sql;
 pub mod steward;
 mod store;
+mod subject;
+pub mod unsettled;
 
-pub use grant::live_for;
+pub use error::request_call;
+pub use live::{live_for, live_of};
 pub use privilege::{Privilege, Privileges};

@@ -1,4 +1,4 @@
-//! What a grant is on, as people write it: `DATABASE`, `SCHEMA s`, `TABLE s.t`.
+//! What a grant is on, as people write it: `DATABASE`, `SCHEMA s`, `TABLE s.t`, `COLUMN s.t.c`, `QUERY q`.
 //!
 //! Names follow PostgreSQL's rules: unquoted ones are folded to lower case, quoted ones are taken
 //! as they are with `""` for a quote inside. Names are parsed here and never pasted into SQL.
@@ -7,14 +7,29 @@
 use std::fmt;
 
 /// The forms there are, for hints.
-pub const FORMS: &str = "'DATABASE', 'SCHEMA schema' or 'TABLE schema.table'";
+pub const FORMS: &str =
+    "'DATABASE', 'SCHEMA schema', 'TABLE schema.table', 'COLUMN schema.table.column' or 'QUERY name'";
 
 /// An object as it was asked for: a name, not yet an object that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectName {
     Database,
-    Schema { schema: String },
-    Table { schema: String, table: String },
+    Schema {
+        schema: String,
+    },
+    Table {
+        schema: String,
+        table: String,
+    },
+    Column {
+        schema: String,
+        table: String,
+        column: String,
+    },
+    /// A function in schema `queries`.
+    Query {
+        name: String,
+    },
 }
 
 /// Why a text names no object.
@@ -24,8 +39,6 @@ pub enum NotAnObject {
     Malformed,
     /// A table without its schema: which one is meant would depend on somebody's `search_path`.
     NoSchema,
-    /// A form that is promised and not built: `COLUMN ...`, `QUERY ...`.
-    NotYet(&'static str),
 }
 
 impl ObjectName {
@@ -34,18 +47,19 @@ impl ObjectName {
         let text = text.trim_matches(is_space);
         let (keyword, rest) = text.split_at(text.find(is_space).unwrap_or(text.len()));
         let keyword = keyword.to_ascii_uppercase();
-        match keyword.as_str() {
-            "COLUMN" => return Err(NotAnObject::NotYet("COLUMN")),
-            "QUERY" => return Err(NotAnObject::NotYet("QUERY")),
-            "DATABASE" | "SCHEMA" | "TABLE" => {}
-            _ => return Err(NotAnObject::Malformed),
+        if !["DATABASE", "SCHEMA", "TABLE", "COLUMN", "QUERY"].contains(&keyword.as_str()) {
+            return Err(NotAnObject::Malformed);
         }
         let names = parts(rest).ok_or(NotAnObject::Malformed)?;
         match (keyword.as_str(), names.as_slice()) {
             ("DATABASE", []) => Ok(Self::Database),
             ("SCHEMA", [schema]) => Ok(Self::Schema { schema: schema.clone() }),
-            ("TABLE", [_]) => Err(NotAnObject::NoSchema),
+            ("TABLE", [_]) | ("COLUMN", [_, _]) => Err(NotAnObject::NoSchema),
             ("TABLE", [schema, table]) => Ok(Self::Table { schema: schema.clone(), table: table.clone() }),
+            ("COLUMN", [schema, table, column]) => {
+                Ok(Self::Column { schema: schema.clone(), table: table.clone(), column: column.clone() })
+            }
+            ("QUERY", [name]) => Ok(Self::Query { name: name.clone() }),
             _ => Err(NotAnObject::Malformed),
         }
     }
@@ -56,6 +70,8 @@ impl ObjectName {
             Self::Database => "database",
             Self::Schema { .. } => "schema",
             Self::Table { .. } => "table",
+            Self::Column { .. } => "column",
+            Self::Query { .. } => "query",
         }
     }
 }
@@ -66,6 +82,10 @@ impl fmt::Display for ObjectName {
             Self::Database => f.write_str("DATABASE"),
             Self::Schema { schema } => write!(f, "SCHEMA {}", identifier(schema)),
             Self::Table { schema, table } => write!(f, "TABLE {}.{}", identifier(schema), identifier(table)),
+            Self::Column { schema, table, column } => {
+                write!(f, "COLUMN {}.{}.{}", identifier(schema), identifier(table), identifier(column))
+            }
+            Self::Query { name } => write!(f, "QUERY {}", identifier(name)),
         }
     }
 }
@@ -139,6 +159,10 @@ fn plain_name(text: &str) -> Option<(String, &str)> {
 mod tests {
     use super::*;
 
+    fn column(schema: &str, table: &str, column: &str) -> ObjectName {
+        ObjectName::Column { schema: schema.into(), table: table.into(), column: column.into() }
+    }
+
     fn table(schema: &str, table: &str) -> ObjectName {
         ObjectName::Table { schema: schema.into(), table: table.into() }
     }
@@ -156,6 +180,8 @@ mod tests {
             ("TABLE \"a.b\".\"c\"\"d\"", table("a.b", "c\"d")),
             ("TABLE größe.t$1", table("größe", "t$1")),
             ("TABLE\n  x._y  ", table("x", "_y")),
+            ("column a.B.\"C\"", column("a", "b", "C")),
+            ("QUERY Orders", ObjectName::Query { name: "orders".into() }),
         ] {
             assert_eq!(ObjectName::parse(text), Ok(expected), "{text}");
         }
@@ -184,13 +210,18 @@ mod tests {
             "TABLEa.b",
             "VIEW a.b",
             "TABLE a.b, a.c",
+            "COLUMN a",
+            "COLUMN a.b.c.d",
+            "COLUMN a.b.*",
+            "QUERY",
+            "QUERY queries.q",
+            "QUERY q()",
             "DATABASE;",
         ] {
             assert_eq!(ObjectName::parse(text), Err(NotAnObject::Malformed), "{text}");
         }
         assert_eq!(ObjectName::parse("TABLE customers"), Err(NotAnObject::NoSchema));
-        assert_eq!(ObjectName::parse("COLUMN a.b.c"), Err(NotAnObject::NotYet("COLUMN")));
-        assert_eq!(ObjectName::parse("query q"), Err(NotAnObject::NotYet("QUERY")));
+        assert_eq!(ObjectName::parse("COLUMN customers.id"), Err(NotAnObject::NoSchema));
     }
 
     #[test]
@@ -203,9 +234,13 @@ mod tests {
             ("é", "1"),
             ("a$", "."),
         ] {
-            for object in
-                [table(names.0, names.1), ObjectName::Schema { schema: names.0.into() }, ObjectName::Database]
-            {
+            for object in [
+                table(names.0, names.1),
+                column(names.0, names.1, names.0),
+                ObjectName::Schema { schema: names.0.into() },
+                ObjectName::Query { name: names.1.into() },
+                ObjectName::Database,
+            ] {
                 assert_eq!(ObjectName::parse(&object.to_string()), Ok(object.clone()), "{object}");
             }
         }

@@ -5,7 +5,7 @@ use crate::access::grant::{self, Asked};
 use crate::error::report;
 use crate::event::session_name;
 use crate::identity::live::LivePerson;
-use crate::pg::{session, sessions};
+use crate::pg::{catalog, session, sessions};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys::Oid;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -13,6 +13,7 @@ use pgrx::prelude::*;
 
 /// `access.grant_access`
 #[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments)] // the arguments of the SQL function
 fn grant_access(
     user_id: Option<String>,
     privileges: Option<Vec<Option<String>>>,
@@ -23,10 +24,29 @@ fn grant_access(
     rows: Option<String>,
     group_name: Option<String>,
     issuer: Option<String>,
+    starts_at: Option<TimestampWithTimeZone>,
 ) -> Result<i64, ErrorReport> {
     let duration = duration.map(|interval| interval.as_micros());
-    grant::give(Asked { user_id, issuer, group_name, privileges, on_object, duration, reason, ticket, rows })
-        .map_err(report)
+    let starts_at = starts_at.map(i64::from);
+    let asked = Asked {
+        user_id,
+        issuer,
+        group_name,
+        privileges,
+        on_object,
+        duration,
+        reason,
+        ticket,
+        rows,
+        starts_at,
+    };
+    grant::give(asked).map_err(report)
+}
+
+/// `access.numbering`
+#[pg_extern(sql = false)]
+fn access_numbering() -> Option<String> {
+    catalog::numbering()
 }
 
 /// `access.revoke_access`

@@ -1,30 +1,35 @@
-//! The steward: what runs ends with the identity that it runs under.
+//! The steward: what runs ends with the identity that it runs under, and with the grants that it relies on.
 //!
 //! One process per database that has the extension. Promises: where a role needs a person, a
-//! statement whose person has ended is cancelled, from a moment after the cause on and again and
+//! statement whose person has ended is cancelled, and everywhere one that relies on a grant which has ended: from a moment after the cause on and again and
 //! again until it stops, and its session is ended if it does not stop; why is in the ledger and in
 //! the message that the client gets. Statements that begin later are refused by their own backend.
-//! It sleeps until somebody changes the configuration or until the first identity will expire.
+//! It sleeps until somebody changes the configuration or until the first identity, or grant that something relies
+//! on, will expire.
 //!
 //! Does not promise to stop what does not look for interrupts, and leaves alone the statements of
 //! roles that need no person: there an identity that has ended is just gone.
 
-use super::error::AccessError;
+use super::error::{AccessError, MY_GRANTS};
+use super::reliance::{self, Shown};
+use super::store::{self, OnFile};
 use crate::error::ServerError;
 use crate::event::{Note, Outcome, session_name};
 use crate::identity::enrolled::{self, Mode};
 use crate::identity::live::LivePerson;
 use crate::identity::revocation::{self, Ended};
 use crate::identity::session as own;
+use crate::pg::hooks::Explanation;
 use crate::pg::scope::Internal;
 use crate::pg::sessions::{self, Standing, Stop, View};
 use crate::pg::shared::{self, DatabaseSlot};
 use crate::pg::worker::End;
 use crate::pg::{catalog, session, worker};
 use crate::trail;
+use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::Oid;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -52,6 +57,8 @@ enum Reason {
     TokenRevoked = 5,
     /// The person was revoked and reinstated; this token is from before.
     IssuedBefore = 6,
+    /// A grant that it relies on has expired or was revoked.
+    Grant = 7,
 }
 
 impl From<Ended> for Reason {
@@ -66,13 +73,14 @@ impl From<Ended> for Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Expired,
         Self::Distrusted,
         Self::NoPerson,
         Self::PersonRevoked,
         Self::TokenRevoked,
         Self::IssuedBefore,
+        Self::Grant,
     ];
 
     fn from_u8(number: u8) -> Option<Self> {
@@ -88,6 +96,7 @@ impl Reason {
             Self::PersonRevoked => "person",
             Self::TokenRevoked => "token",
             Self::IssuedBefore => "issued_before",
+            Self::Grant => "grant",
         }
     }
 
@@ -101,6 +110,7 @@ impl Reason {
             }
             Self::Distrusted => "Get a token from a trusted issuer and call custodian.set_identity(token).",
             Self::NoPerson => "Call custodian.set_identity(token) with a valid token.",
+            Self::Grant => MY_GRANTS,
         }
     }
 }
@@ -114,17 +124,28 @@ fn ended(person: &LivePerson, now: i64) -> Result<Option<Reason>, ServerError> {
     Ok(revocation::standing(issuer, user_id, token_id.as_deref(), *issued_at)?.map(Reason::from))
 }
 
-/// Message and hint for the client of this backend, if the steward stopped its statement, or
+/// What the client of this backend is told, if the steward stopped its statement, or
 /// its `session`. Looks nothing up.
-pub fn explanation(session: bool) -> Option<(String, String)> {
-    let reason = Reason::from_u8(sessions::stopped_for()?)?;
-    let what = if session { "terminating connection" } else { "canceling statement" };
-    let because = match (reason, own::current()) {
-        (Reason::NoPerson, _) => "its role requires an identified person".to_owned(),
-        (_, Some(person)) => format!("the identity of \"{}\" has ended", person.user_id),
-        (_, None) => "its identity has ended".to_owned(),
+pub fn explanation(session: bool) -> Option<Explanation> {
+    let (reason, said) = sessions::stopped_for()?;
+    let reason = Reason::from_u8(reason)?;
+    let said = String::from_utf8_lossy(&said);
+    let (because, hint) = match (reason, said.split_once('\n'), own::current()) {
+        (Reason::Grant, Some((because, hint)), _) => (because.to_owned(), hint),
+        (Reason::Grant, None, _) => ("a grant has ended".to_owned(), reason.hint()),
+        (Reason::NoPerson, _, _) => ("its role requires an identified person".to_owned(), reason.hint()),
+        (_, _, Some(person)) => (format!("the identity of \"{}\" has ended", person.user_id), reason.hint()),
+        (_, _, None) => ("its identity has ended".to_owned(), reason.hint()),
     };
-    Some((format!("{what} because {because}"), reason.hint().to_owned()))
+    let (what, code) = match session {
+        true => ("terminating connection", PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN),
+        // As the next statement is refused.
+        false if reason == Reason::Grant => {
+            ("canceling statement", PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE)
+        }
+        false => ("canceling statement", PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+    };
+    Some(Explanation { code, message: format!("{what} because {because}"), hint: hint.to_owned() })
 }
 
 /// The steward of slot number `index`, from its first to its last breath. `chores` is what else is to be done in a
@@ -152,7 +173,7 @@ struct Steward {
     database: u32,
     /// Of the configuration, when it was looked at last.
     generation: Option<u64>,
-    /// When the first identity was to expire, as of the last look.
+    /// When the first identity or grant was to expire, as of the last look.
     awaited: i64,
     /// Whether the last look found a statement that was just being judged.
     unsure: bool,
@@ -170,12 +191,21 @@ struct Told {
     due: i64,
 }
 
+/// A statement that must not go on, and why.
+struct Offence {
+    view: View,
+    person: Option<LivePerson>,
+    reason: Reason,
+    /// The grant that has ended, what became of it, and what to do about it.
+    grant: Option<(i64, String, String)>,
+}
+
 /// What a look at the sessions found.
 struct Found {
-    /// When the next identity expires.
+    /// When the next identity expires, or grant that something relies on.
     next: i64,
     /// Statements that must not go on.
-    offending: Vec<(View, Option<LivePerson>, Reason)>,
+    offending: Vec<Offence>,
     /// Whether a statement was just being judged.
     unjudged: bool,
 }
@@ -209,6 +239,9 @@ impl Steward {
                 self.slot.set_installed(false);
                 return Ok(End::Told);
             }
+            if changed != Some(false) && !session::in_recovery() {
+                worker::transaction(store::follow_names)?;
+            }
             let now = session::now();
             let cause = changed != Some(false) || now >= self.awaited || self.unsure;
             let found = self.look(now)?;
@@ -230,25 +263,31 @@ impl Steward {
     fn look(&self, now: i64) -> Result<Found, AccessError> {
         let views = sessions::of_database(self.database);
         let expiries = views.iter().filter_map(|view| Some(view.holder.as_ref()?.expires_at));
-        let next = expiries.filter(|at| *at > now).min().unwrap_or(i64::MAX);
+        let ends = views.iter().filter_map(|view| match Shown::read(&view.relied) {
+            Shown::Needs(until, _) | Shown::TooMany(until) => Some(until),
+            Shown::Nothing => None,
+        });
+        let next = expiries.chain(ends).filter(|at| *at > now).min().unwrap_or(i64::MAX);
         let running: Vec<View> = views.into_iter().filter(|view| view.running_since.is_some()).collect();
         let (mut offending, mut unjudged) = (Vec::new(), false);
         if !running.is_empty() {
             worker::transaction(|| {
+                let grants = Grants::of(&running, now)?;
                 for view in running {
-                    if !needs_person(&view)? {
-                        continue;
-                    }
-                    unjudged |= view.standing == Standing::Unjudged;
-                    if view.standing != Standing::Bound {
-                        continue;
-                    }
+                    let mode = mode_of(&view)?;
+                    let needs_person = mode.is_some_and(|mode| mode >= Mode::Identify);
+                    unjudged |= needs_person && view.standing == Standing::Unjudged;
                     let person = LivePerson::of(&view);
                     let reason = match &person {
+                        _ if !needs_person || view.standing != Standing::Bound => None,
                         Some(person) => ended(person, now)?,
                         None => Some(Reason::NoPerson),
                     };
-                    offending.extend(reason.map(|reason| (view, person, reason)));
+                    if let Some(reason) = reason {
+                        offending.push(Offence { view, person, reason, grant: None });
+                    } else if let Some(grant) = grants.missed_by(&view, person.as_ref(), mode) {
+                        offending.push(Offence { view, person, reason: Reason::Grant, grant: Some(grant) });
+                    }
                 }
                 Ok::<_, ServerError>(())
             })?;
@@ -256,29 +295,94 @@ impl Steward {
         Ok(Found { next, offending, unjudged })
     }
 
-    fn stop(&mut self, now: i64, offending: &[(View, Option<LivePerson>, Reason)]) {
+    fn stop(&mut self, now: i64, offending: &[Offence]) {
         let mut told = HashMap::new();
-        for (view, person, reason) in offending {
+        for offence in offending {
+            let view = &offence.view;
             if !view.still_runs() {
                 continue;
             }
             let before = self.told.get(&view.index()).filter(|told| told.statement == view.statement);
-            let patience = if *reason == Reason::NoPerson { SOON } else { 0 };
+            let patience = if offence.reason == Reason::NoPerson { SOON } else { 0 };
             let mut this =
                 before.copied().unwrap_or(Told { statement: view.statement, times: 0, due: now + patience });
             if now >= this.due {
                 let how = if this.times < CANCELS { Stop::Cancel } else { Stop::Terminate };
                 if this.times == 0 || this.times == CANCELS {
                     // In a transaction, for the names of roles.
-                    worker::transaction(|| record(view, person.as_ref(), *reason, how));
+                    worker::transaction(|| record(offence, how));
                 }
-                view.stop(how, *reason as u8);
+                let why = offence.grant.as_ref().map(|(_, what, hint)| format!("{what}\n{hint}"));
+                view.stop(how, offence.reason as u8, why.unwrap_or_default().as_bytes());
                 this.times += 1;
                 this.due = now + AGAIN;
             }
             told.insert(view.index(), this);
         }
         self.told = told;
+    }
+}
+
+/// The grants that statements which run rely on, as they are on file now.
+struct Grants {
+    named: HashMap<i64, OnFile>,
+    /// Those that have ended since the first statement began that relies on more than it can show.
+    ended: Vec<OnFile>,
+    now: i64,
+}
+
+impl Grants {
+    fn of(running: &[View], now: i64) -> Result<Self, ServerError> {
+        let mut all = Self { named: HashMap::new(), ended: Vec::new(), now };
+        let shown = || running.iter().map(|view| Shown::read(&view.relied));
+        let named: HashSet<i64> = shown().flat_map(|shown| shown.grants().collect::<Vec<_>>()).collect();
+        let too_many = |view: &&View| matches!(Shown::read(&view.relied), Shown::TooMany(_));
+        let since = running.iter().filter(too_many).filter_map(|view| view.running_since).min();
+        if named.is_empty() && since.is_none() {
+            return Ok(all);
+        }
+        let has_ended = |end: i64| since.is_some_and(|since| since <= end && end <= now);
+        store::on_file(
+            |id, end| named.contains(&id) || has_ended(end),
+            |grant| {
+                if has_ended(grant.ended_at) {
+                    all.ended.push(grant.clone());
+                }
+                all.named.insert(grant.id, grant);
+            },
+        )?;
+        Ok(all)
+    }
+
+    /// A grant that the statement relies on and that has ended, what became of it, and what to do about it.
+    fn missed_by(
+        &self,
+        view: &View,
+        person: Option<&LivePerson>,
+        mode: Option<Mode>,
+    ) -> Option<(i64, String, String)> {
+        let (id, (what, hint)) = match Shown::read(&view.relied) {
+            Shown::Nothing => return None,
+            shown @ Shown::Needs(until, _) => {
+                // A new one was given in the transaction that relies on it: nobody else can take it back.
+                let is_live = |id, is_new| match self.named.get(&id) {
+                    Some(grant) => !grant.is_revoked && self.now < grant.ended_at,
+                    None => is_new && self.now < until,
+                };
+                let id = shown.unmet(mode == Some(Mode::Govern), is_live)?;
+                (id, self.named.get(&id).map_or_else(|| reliance::gone(id), OnFile::obituary))
+            }
+            // Rather a statement too many than one that goes on.
+            Shown::TooMany(_) => {
+                let might_be_theirs = |grant: &&OnFile| {
+                    grant.ended_at >= view.running_since.unwrap_or(i64::MAX)
+                        && grant.user_id.as_ref().is_none_or(|user| person.is_none_or(|p| p.user_id == *user))
+                };
+                let grant = self.ended.iter().find(might_be_theirs)?;
+                (grant.id, grant.obituary())
+            }
+        };
+        Some((id, what, hint))
     }
 }
 
@@ -294,18 +398,16 @@ fn is_installed() -> bool {
     catalog::relation("custodian", "enrolled_role").is_some()
 }
 
-/// Whether the session's role, or the one it has set, may run nothing without a person.
-fn needs_person(view: &View) -> Result<bool, ServerError> {
-    for role in [view.session_role, view.role] {
-        if enrolled::mode_of(Oid::from(role))?.is_some_and(|mode| mode >= Mode::Identify) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// The stricter mode of the session's role and of the one it has set.
+fn mode_of(view: &View) -> Result<Option<Mode>, ServerError> {
+    let [one, other] = [view.session_role, view.role].map(|role| enrolled::mode_of(Oid::from(role)));
+    Ok(one?.max(other?))
 }
 
 /// What was done to whom, for the ledger. It is done even if that cannot be recorded.
-fn record(view: &View, person: Option<&LivePerson>, reason: Reason, how: Stop) {
+fn record(offence: &Offence, how: Stop) {
+    let Offence { view, person, reason, grant } = offence;
+    let person = person.as_ref();
     let action = match how {
         Stop::Cancel => "cancel",
         Stop::Terminate => "terminate",
@@ -321,6 +423,8 @@ fn record(view: &View, person: Option<&LivePerson>, reason: Reason, how: Stop) {
         "issuer": person.map(|person| &person.issuer),
         "user_id": person.map(|person| &person.user_id),
         "token_id": person.and_then(|person| person.token_id.as_ref()),
+        "grant": grant.as_ref().map(|(id, ..)| id),
+        "because": grant.as_ref().map(|(_, what, _)| what),
     });
     let note = Note {
         event: "steward",

@@ -5,12 +5,13 @@
 
 use crate::event::Class;
 use crate::pg::acl::{self, Granted};
+use crate::pg::local::process_local;
 use crate::pg::query::RelationUse;
 use crate::pg::text_setting::{self, COUNT, TextSetting};
 use crate::pg::{catalog, utility};
 use pgrx::pg_sys::{self, Oid};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// The settings, in the order in which [`Choice::read`] reads them.
@@ -85,7 +86,6 @@ fn relations(text: &str) -> Result<Vec<String>, String> {
         .collect()
 }
 
-#[derive(Default)]
 struct Choice {
     changes: u64,
     is_default: bool,
@@ -95,15 +95,27 @@ struct Choice {
     statements: Vec<String>,
     /// What was looked up, and for which states of names and roles.
     names: (u64, u64),
-    excluded: HashMap<Oid, bool>,
-    granted: HashMap<Oid, Rc<Granted>>,
+    excluded: BTreeMap<u32, bool>,
+    granted: BTreeMap<u32, Rc<Granted>>,
 }
 
-thread_local! {
-    static CHOICE: RefCell<Choice> = RefCell::new(Choice::default());
+process_local! {
+    static CHOICE: RefCell<Choice> = const { RefCell::new(Choice::NONE) };
 }
 
 impl Choice {
+    const NONE: Self = Self {
+        changes: 0,
+        is_default: false,
+        classes: 0,
+        role: String::new(),
+        relations: Vec::new(),
+        statements: Vec::new(),
+        names: (0, 0),
+        excluded: BTreeMap::new(),
+        granted: BTreeMap::new(),
+    };
+
     fn read(changes: u64) -> Self {
         let [classes_text, role, relations_text, statements] = [0, 1, 2, 3].map(text_setting::value);
         let mut choice = Self {
@@ -117,7 +129,7 @@ impl Choice {
                 .map(|text| text.trim().to_string())
                 .filter(|text| !text.is_empty())
                 .collect(),
-            ..Self::default()
+            ..Self::NONE
         };
         choice.is_default = choice.classes == ALL_CLASSES
             && choice.role.is_empty()
@@ -137,7 +149,7 @@ impl Choice {
     }
 
     fn excludes(&mut self, relid: Oid) -> bool {
-        if let Some(known) = self.excluded.get(&relid) {
+        if let Some(known) = self.excluded.get(&relid.to_u32()) {
             return *known;
         }
         let name = catalog::qualified_name(relid).unwrap_or_default();
@@ -145,12 +157,12 @@ impl Choice {
         let schema = catalog::schema_name(relid).unwrap_or_default();
         let excluded =
             self.relations.iter().any(|listed| *listed == name || *listed == format!("{schema}.*"));
-        self.excluded.insert(relid, excluded);
+        self.excluded.insert(relid.to_u32(), excluded);
         excluded
     }
 
     fn granted(&mut self, relid: Oid, role: Oid) -> Rc<Granted> {
-        let known = self.granted.entry(relid);
+        let known = self.granted.entry(relid.to_u32());
         known.or_insert_with(|| Rc::new(acl::granted(relid, role))).clone()
     }
 
@@ -239,6 +251,7 @@ pub fn uses_of(kind: &utility::Kind) -> Vec<RelationUse> {
         through: None,
         selected: vec![0],
         written: vec![0],
+        limits: 0,
     };
     match kind {
         utility::Kind::CopyOut(relid) | utility::Kind::CopyIn(relid) => relid.iter().map(used).collect(),

@@ -7,6 +7,7 @@ use crate::capture::build;
 use crate::capture::statement;
 use crate::event::{Class, Shape, fragment, redact};
 use crate::pg::failure::Erring;
+use crate::pg::local::process_local;
 use crate::pg::session;
 use std::cell::{Cell, RefCell};
 
@@ -57,7 +58,7 @@ impl Failure {
     }
 }
 
-thread_local! {
+process_local! {
     static RECORD: Cell<Record> = const { Cell::new(Record::None) };
     static PASSED: Cell<Passed> = const { Cell::new(Passed { sent_at: i64::MIN, end: 0, ends_transaction: false }) };
     static LAST: RefCell<Option<Seen>> = const { RefCell::new(None) };
@@ -109,9 +110,11 @@ fn failure(seen: &Seen) -> Failure {
 }
 
 fn kept(text: &[u8]) -> Vec<u8> {
-    match fragment::kept(session::cut(text, LONGEST).trim_ascii()) {
+    // Tokens go first: their letters are random, and can spell a word that tells a secret.
+    let clean = redact::tokens(session::cut(text, LONGEST).trim_ascii());
+    match fragment::kept(&clean) {
         None => build::text(text, build::Secrecy::Withheld).into_owned(),
-        Some(kept) => redact::tokens(&kept).into_owned(),
+        Some(kept) => kept.into_owned(),
     }
 }
 

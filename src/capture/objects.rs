@@ -6,6 +6,7 @@
 
 use crate::event::{Change, Object};
 use crate::pg::hooks::object_access::{Access, ObjectAccess};
+use crate::pg::local::process_local;
 use crate::pg::{catalog, objects, session};
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
@@ -47,10 +48,13 @@ struct Known {
     functions: HashMap<Oid, Option<Rc<Object>>>,
 }
 
-thread_local! {
+process_local! {
     static TOUCHED: RefCell<Vec<Touched>> = const { RefCell::new(Vec::new()) };
     /// Statements that touched more than could be noted.
     static MORE: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+thread_local! {
     static KNOWN: RefCell<Known> = RefCell::new(Known::default());
 }
 

@@ -4,8 +4,9 @@ use super::{build, failure, objects};
 use crate::event::{Object, Origin, Outcome, Shape, object};
 use crate::pg::hooks::object_access::{Access, ObjectAccess};
 use crate::pg::hooks::{Depth, Ticket};
+use crate::pg::local::process_local;
 use crate::pg::query::Place;
-use crate::pg::{sent, session, shared};
+use crate::pg::{scope, sent, session, shared};
 use crate::settings;
 use crate::trail::{self, Beginning, Ending, TrailError};
 use std::cell::RefCell;
@@ -99,8 +100,9 @@ impl Flight {
     }
 }
 
-thread_local! {
-    static FLIGHT: RefCell<Flight> = RefCell::new(Flight::default());
+process_local! {
+    static FLIGHT: RefCell<Flight> =
+        const { RefCell::new(Flight { open: Vec::new(), running: Vec::new(), current: 0 }) };
 }
 
 /// What the pipeline found out about a statement.
@@ -299,16 +301,26 @@ fn end(mut ending: Ending, named: Vec<Object>) {
     trail::end(ending);
 }
 
+/// The recorded statement whose functions are called now. What the planner runs at the top comes before its statement
+/// has a number: it is nobody's.
+fn calling(flight: &Flight) -> Option<u32> {
+    match flight.current {
+        0 | UNRECORDED => Some(flight.parent()).filter(|number| *number != 0),
+        number => Some(number),
+    }
+}
+
+/// The recorded statement that calls functions now.
+pub fn current() -> Option<u32> {
+    FLIGHT.with_borrow(calling)
+}
+
 /// Notes what is done to an object: by the utility statement that runs, or the statement that does it without one.
 /// CREATE TABLE AS makes its table while its query runs.
 pub fn touched(access: &ObjectAccess) {
     let statement = FLIGHT.with_borrow(|flight| {
         if access.access == Access::Executed {
-            return match flight.current {
-                // What the planner runs at the top comes before its statement has a number: it is nobody's.
-                0 | UNRECORDED => Some(flight.parent()).filter(|number| *number != 0),
-                number => Some(number),
-            };
+            return calling(flight);
         }
         let is_utility = |running: &&Running| running.number != 0 && running.nature != Nature::Planned;
         let utility = flight.running.iter().rev().find(is_utility).map(|running| running.number);
@@ -336,7 +348,7 @@ pub fn enclosing() -> Option<Place> {
 
 /// What has a statement run that starts now.
 pub fn origin() -> Origin {
-    if session::in_referential_check() {
+    if scope::is_directly_referential() {
         Origin::ForeignKey
     } else if session::in_trigger() {
         Origin::Trigger

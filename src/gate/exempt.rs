@@ -1,5 +1,6 @@
 //! Schemas in which the database's own privileges rule.
 
+use crate::pg::local::process_local;
 use crate::pg::{catalog, shared};
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
@@ -23,13 +24,13 @@ struct Known {
     kinds: Vec<(Oid, Kind)>,
 }
 
-thread_local! {
+process_local! {
     static KNOWN: RefCell<Known> = const { RefCell::new(Known { generation: 0, kinds: Vec::new() }) };
 }
 
-/// The kind of `schema`, in which `relation` is. Remembered: a schema cannot become one of ours
+/// The kind of `schema`. Remembered: a schema cannot become one of ours
 /// by being renamed, nor a temporary one, whose names PostgreSQL reserves.
-pub fn kind_of(relation: Oid, schema: Oid) -> Kind {
+pub fn kind_of(schema: Oid) -> Kind {
     let generation = shared::generation();
     let known = KNOWN.with_borrow(|known| {
         let kinds = if known.generation == generation { known.kinds.as_slice() } else { &[] };
@@ -38,9 +39,9 @@ pub fn kind_of(relation: Oid, schema: Oid) -> Kind {
     if let Some(kind) = known {
         return kind;
     }
-    let kind = match catalog::relation_name(relation) {
-        Some((name, _)) if SYSTEM.contains(&name.as_str()) => Kind::System,
-        Some((name, _)) if name.starts_with("pg_temp_") => Kind::Temporary,
+    let kind = match catalog::namespace_name(schema) {
+        Some(name) if SYSTEM.contains(&name.as_str()) => Kind::System,
+        Some(name) if name.starts_with("pg_temp_") => Kind::Temporary,
         _ => Kind::Ordinary,
     };
     KNOWN.with_borrow_mut(|known| {

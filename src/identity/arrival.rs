@@ -5,10 +5,11 @@
 use super::error::IdentityError;
 use super::identify;
 use super::secret::Secret;
+use crate::pg::local::process_local;
 use crate::pg::start_option;
 use std::cell::RefCell;
 
-thread_local! {
+process_local! {
     /// Why the token was not accepted, until somebody has been told.
     static FAILURE: RefCell<Option<IdentityError>> = const { RefCell::new(None) };
 }

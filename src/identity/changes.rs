@@ -5,10 +5,11 @@
 //! remembers nothing meanwhile: neither may the old state be used any more, nor may the new one
 //! outlive a ROLLBACK.
 
+use crate::pg::local::process_local;
 use crate::pg::shared;
 use std::cell::Cell;
 
-thread_local! {
+process_local! {
     static PENDING: Cell<bool> = const { Cell::new(false) };
 }
 

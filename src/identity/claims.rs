@@ -35,6 +35,7 @@ pub fn person(claims: &Claims, terms: &Terms, now: i64) -> Result<Person, Refusa
         issued_at: issued.map(instant::to_pg),
         expires_at: instant::to_pg(expires),
         claims: Value::Object(claims.clone()).to_string(),
+        only_grant: None,
     })
 }
 
@@ -99,7 +100,7 @@ fn groups(claims: &Claims, claim: Option<&str>) -> Result<Vec<String>, Refusal> 
 
 /// Finds a claim by its whole name, or else by a dotted path such as `realm_access.roles`. The
 /// whole name first: claims named by a URL have dots in them.
-fn path<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
+pub fn path<'a>(claims: &'a Claims, name: &str) -> Option<&'a Value> {
     if let Some(value) = claims.get(name) {
         return Some(value);
     }

@@ -5,6 +5,7 @@
 //! own choice, say) owes the rest: his next attempt begins with it. Counted per session: opening a
 //! new one costs more than it saves.
 
+use crate::pg::local::process_local;
 use crate::pg::session;
 use crate::settings;
 use std::cell::Cell;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(5);
 
-thread_local! {
+process_local! {
     static FAILURES: Cell<u32> = const { Cell::new(0) };
     static OWED_UNTIL: Cell<Option<Instant>> = const { Cell::new(None) };
 }

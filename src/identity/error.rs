@@ -39,6 +39,12 @@ pub enum IdentityError {
     /// Whether a token was used before cannot be told or not be written down.
     #[error("could not tell whether the token was used already: {0}")]
     UsedTokens(#[from] UsedTokensFault),
+    #[error("this session belongs to the person of its credential, and to nobody else")]
+    Bound,
+    #[error("the credential of this session has ended")]
+    CredentialEnded,
+    #[error("this needs a token, and the session belongs to a credential")]
+    NeedsToken,
     #[error("cursor was opened by another person, or by nobody")]
     PersonChanged,
     #[error("temporary objects of another person are in use")]
@@ -70,8 +76,8 @@ pub enum IdentityError {
     Superuser(String),
     #[error("role \"{0}\" is not enrolled")]
     NotEnrolled(String),
-    #[error("{0} is not supported yet")]
-    NotYet(&'static str),
+    #[error("{0} must be greater than zero")]
+    NotPositive(&'static str),
 }
 
 impl From<pgrx::spi::Error> for IdentityError {
@@ -93,10 +99,12 @@ impl Report for IdentityError {
             | Self::IssuedBeforeRevocation { .. }
             | Self::TokenRevoked { .. }
             | Self::TokenUsed { .. }
+            | Self::CredentialEnded
             | Self::PersonChanged => PgSqlErrorCode::ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
             Self::UsedTokens(UsedTokensFault::Busy(_)) => PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
             Self::UsedTokens(fault) if fault.is_full() => PgSqlErrorCode::ERRCODE_DISK_FULL,
             Self::UsedTokens(_) => PgSqlErrorCode::ERRCODE_IO_ERROR,
+            Self::Bound | Self::NeedsToken => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::Leftovers => PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
             Self::BrokenIssuer(_) | Self::RevokedEverywhere(_) => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -106,13 +114,13 @@ impl Report for IdentityError {
             | Self::Jwks(_)
             | Self::EmptyArgument(_)
             | Self::UnknownMode(_)
+            | Self::NotPositive(_)
             | Self::Superuser(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::UnknownIssuer(_)
             | Self::RevokedOfUnknown(_)
             | Self::NotRevoked(_)
             | Self::UnknownRole(_)
             | Self::NotEnrolled(_) => PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
-            Self::NotYet(_) => PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
         }
     }
 
@@ -165,6 +173,12 @@ impl Report for IdentityError {
                 "Free space on the file system that holds the directory \"pg_custodian\" of the data directory.".into()
             }
             Self::UsedTokens(_) => "See the directory \"pg_custodian\" of the data directory.".into(),
+            Self::Bound | Self::NeedsToken => {
+                "Connect with a shared role and call custodian.set_identity(token) there.".into()
+            }
+            Self::CredentialEnded => {
+                "Ask for access again, and call access.issue_credential(grant_id) with the number of the new grant.".into()
+            }
             Self::Leftovers => "Run DISCARD ALL and call custodian.set_identity(token) again.".into(),
             Self::PersonChanged => "Run the statement again.".into(),
             Self::NullArgument("token") => {
@@ -191,24 +205,19 @@ impl Report for IdentityError {
             Self::UnknownRole(_) => return None,
             Self::Superuser(_) => "Enrol the role that people share, without the attribute SUPERUSER.".into(),
             Self::NotEnrolled(_) => "Enrolled roles are in custodian.enrolled_roles.".into(),
-            Self::NotYet(_) => "Leave the argument out.".into(),
+            Self::NotPositive(_) => "Leave the argument out for no limit.".into(),
         })
     }
 }
 
 impl IdentityError {
-    /// The SQLSTATE as five characters (elog.h: five characters of six bits, counted from '0').
-    pub fn sqlstate(&self) -> [u8; 5] {
-        let code = self.code() as u32;
-        std::array::from_fn(|place| ((code >> (6 * place)) & 0x3f) as u8 + b'0')
-    }
-
     /// A short fixed word for the trail.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.reason(),
             Self::UntrustedIssuer | Self::BrokenIssuer(_) | Self::Distrusted { .. } => "issuer",
-            Self::Expired { .. } => "expired",
+            Self::Expired { .. } | Self::CredentialEnded => "expired",
+            Self::Bound | Self::NeedsToken => "credential",
             Self::PersonRevoked { .. } | Self::IssuedBeforeRevocation { .. } | Self::TokenRevoked { .. } => {
                 "revoked"
             }

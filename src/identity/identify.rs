@@ -6,6 +6,7 @@ use super::person::Person;
 use super::secret::Secret;
 use super::token::{Token, Verified};
 use super::{delay, instant, revocation, session, store, used_tokens};
+use crate::error::Report;
 use crate::event::{Note, Outcome};
 use crate::pg::{session as backend, shared};
 use crate::settings::{self, IdentityScope};
@@ -30,6 +31,11 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 /// (see [`delay`]), and is recorded before that.
 pub fn identify(token: Option<Secret>, for_transaction: bool) -> Result<Rc<Person>, IdentityError> {
     shared::preloaded()?;
+    if session::is_bound() {
+        // He stays who he is: nobody else can have come by this session.
+        record_failure(&IdentityError::Bound, token.as_ref(), None)?;
+        return Err(IdentityError::Bound);
+    }
     let for_transaction = for_transaction || settings::identity_scope() == IdentityScope::Transaction;
     let before = session::current();
     session::end();
@@ -62,6 +68,9 @@ pub fn identify(token: Option<Secret>, for_transaction: bool) -> Result<Rc<Perso
 /// Makes this nobody's session and records it. The person is gone even if that cannot be recorded.
 pub fn clear() -> Result<(), IdentityError> {
     let Some(person) = session::current() else { return Ok(()) };
+    if session::is_bound() {
+        return Err(IdentityError::Bound);
+    }
     let detail = json!({"action": "clear"});
     let noted = note(Outcome::Ok, None, Some(person.issuer.clone()), &detail);
     session::end();

@@ -1,7 +1,7 @@
 //! Who somebody is, once a token has been verified.
 
 /// A human or bot, known by (issuer, user_id). Made only by [`super::claims::person`] from a
-/// verified token.
+/// verified token, and of a credential that was issued to that person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
     /// `iss`, exactly as registered.
@@ -20,9 +20,27 @@ pub struct Person {
     pub expires_at: i64,
     /// All claims as JSON text.
     pub claims: String,
+    /// The one grant that counts, for whoever came in by a credential of it.
+    pub only_grant: Option<i64>,
 }
 
 impl Person {
+    /// Somebody who is not here, to ask what they would see: never the person of a session.
+    pub fn absent(issuer: String, user_id: String, groups: Vec<String>) -> Self {
+        Self {
+            issuer,
+            user_id,
+            email: None,
+            name: None,
+            groups,
+            token_id: None,
+            issued_at: None,
+            expires_at: i64::MAX,
+            claims: String::new(),
+            only_grant: None,
+        }
+    }
+
     /// Whether `other` may see what was opened for `self`: the same person in the same groups.
     pub fn same_clearance(&self, other: &Self) -> bool {
         self.issuer == other.issuer && self.user_id == other.user_id && self.groups == other.groups

@@ -2,19 +2,19 @@
 //!
 //! Promises: what is here was put here by [`super::identify`] and is gone at the token's `exp`,
 //! when it is revoked or its issuer distrusted, at [`clear`] and, if it was for one transaction, at
-//! that one's end.
+//! that one's end. In a session that a credential opened it is that credential's person, and never another.
 //! Nothing here is transactional: ROLLBACK brings nobody back.
 
 use super::error::IdentityError;
 use super::person::Person;
 use super::{arrival, changes, live as shown, revocation};
 use crate::event::PersonTag;
+use crate::pg::local::process_local;
 use crate::pg::{session as backend, shared};
 use crate::trail;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-#[derive(Default)]
 struct State {
     person: Option<Rc<Person>>,
     for_transaction: bool,
@@ -29,8 +29,42 @@ struct State {
     haunted: bool,
 }
 
-thread_local! {
-    static STATE: RefCell<State> = RefCell::default();
+process_local! {
+    static STATE: RefCell<State> = const {
+        RefCell::new(State {
+            person: None,
+            for_transaction: false,
+            serial: 0,
+            checked_in: None,
+            cursors_of: None,
+            passed_in: None,
+            haunted: false,
+        })
+    };
+}
+
+process_local! {
+    static BOUND: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes `person`, to whom the credential was issued that has just logged in, the one of this session for as long as it
+/// lives: nobody can be identified in it any more.
+pub fn bind(person: Rc<Person>) {
+    BOUND.set(true);
+    take(person, false);
+}
+
+/// Whether the session belongs to a credential.
+#[inline]
+pub fn is_bound() -> bool {
+    BOUND.get()
+}
+
+/// Hands the session on to the next client, as DISCARD ALL does: it is nobody's, unless a credential has opened it.
+pub fn hand_on() {
+    if !is_bound() {
+        end();
+    }
 }
 
 /// The person, or `None`. Does not look at the clock; see [`check`] and [`live`].
@@ -94,9 +128,13 @@ pub(super) fn make_room(person: &Person) {
 
 /// Makes `person` the one of this session.
 pub(super) fn begin(person: Rc<Person>, for_transaction: bool) {
-    backend::forget_plans();
     // how the session started does not matter any more
     arrival::forget();
+    take(person, for_transaction);
+}
+
+fn take(person: Rc<Person>, for_transaction: bool) {
+    backend::forget_plans();
     STATE.with_borrow_mut(|state| {
         state.cursors_of = Some(person.clone());
         state.person = Some(person.clone());

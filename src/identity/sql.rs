@@ -166,12 +166,18 @@ fn unenroll(role: Option<Oid>) -> Result<(), ErrorReport> {
 }
 
 /// `custodian.announce_change`: the trigger on the tables of this part, so that a row that is
-/// restored or edited by hand acts like one written by the functions.
+/// restored or edited by hand acts like one written by the functions. When policies change, all sessions
+/// make their plans anew: one from before a table was protected shows what it holds. So they do when roles change: what
+/// was planned for ad-hoc statements is judged anew.
 #[pg_trigger(sql = false)]
 fn announce_change<'a>(
-    _: &'a PgTrigger<'a>,
+    trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, ErrorReport> {
     changes::announce();
+    let is_policy = trigger.table_schema().is_ok_and(|schema| schema == "mask");
+    if is_policy || trigger.table_name().is_ok_and(|table| table == "enrolled_role") {
+        backend::forget_plans_everywhere();
+    }
     Ok(None)
 }
 

@@ -1,7 +1,7 @@
 //! The SQL of identity: `custodian.issuer` and `custodian.enrolled_role`.
 
 use super::algorithm::Algorithm;
-use super::enrolled::Mode;
+use super::enrolled::{self, Mode};
 use super::error::IdentityError;
 use super::issuer::{Issuer, Terms};
 use super::json;
@@ -117,18 +117,31 @@ pub fn remove(client: &mut SpiClient<'_>, issuer: &str) -> Result<bool, Identity
     Ok(!removed.is_empty())
 }
 
-/// All enrolled roles. Reads the table without SQL, so that hooks can ask; empty where the
-/// extension is not installed.
-pub fn modes() -> Result<HashMap<Oid, Mode>, ServerError> {
-    let mut modes = HashMap::new();
-    catalog::rows("custodian", "enrolled_role", &["role", "mode"], |row| {
+/// All enrolled roles, and those of credentials, which nobody can let go. Reads the tables without SQL, so that hooks can
+/// ask; empty where the extension is not installed.
+pub fn terms_of_roles() -> Result<HashMap<Oid, enrolled::Terms>, ServerError> {
+    let mut roles = HashMap::new();
+    let columns = ["role", "mode", "row_limit", "rows_per_hour", "ad_hoc"];
+    catalog::rows("custodian", "enrolled_role", &columns, |row| {
         if let Some(role) = row.oid(0) {
             // a word that is not known here, from a later version perhaps, is taken for the strictest
             let mode = row.text(1).as_deref().and_then(Mode::parse).unwrap_or(Mode::Govern);
-            modes.insert(role, mode);
+            let (row_limit, rows_per_hour) = (row.bigint(2), row.bigint(3));
+            let ad_hoc = row.boolean(4).unwrap_or(false);
+            roles.insert(role, enrolled::Terms { mode, row_limit, rows_per_hour, ad_hoc });
         }
     })?;
-    Ok(modes)
+    let here = catalog::numbering();
+    let columns = ["role_id", "numbered_in", "removed_at", "row_limit", "rows_per_hour", "ad_hoc"];
+    catalog::rows("access", "issued_credential", &columns, |row| {
+        let is_there = row.bigint(2).is_none() && row.text(1).is_some() && row.text(1) == here;
+        if let Some(role) = row.oid(0).filter(|_| is_there) {
+            let (row_limit, rows_per_hour) = (row.bigint(3), row.bigint(4));
+            let ad_hoc = row.boolean(5).unwrap_or(false);
+            roles.insert(role, enrolled::Terms { mode: Mode::Govern, row_limit, rows_per_hour, ad_hoc });
+        }
+    })?;
+    Ok(roles)
 }
 
 /// Name of a role, or `None` if it does not exist.
@@ -144,13 +157,22 @@ pub fn role_name(client: &SpiClient<'_>, role: Oid) -> Result<Option<String>, Id
     })
 }
 
-/// Enrols a role, or changes its mode.
-pub fn enroll(client: &mut SpiClient<'_>, role: Oid, mode: Mode) -> Result<(), IdentityError> {
+/// Enrols a role, or changes its terms.
+pub fn enroll(client: &mut SpiClient<'_>, role: Oid, terms: &enrolled::Terms) -> Result<(), IdentityError> {
     client.update(
-        "INSERT INTO custodian.enrolled_role AS e (role, mode) VALUES ($1, $2) \
-         ON CONFLICT (role) DO UPDATE SET mode = excluded.mode, enrolled_at = now(), enrolled_by = session_user",
+        "INSERT INTO custodian.enrolled_role AS e (role, mode, row_limit, rows_per_hour, ad_hoc) \
+         VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (role) DO UPDATE SET mode = excluded.mode, row_limit = excluded.row_limit, \
+                rows_per_hour = excluded.rows_per_hour, ad_hoc = excluded.ad_hoc, enrolled_at = now(), \
+                enrolled_by = session_user",
         None,
-        &[role.into(), mode.name().into()],
+        &[
+            role.into(),
+            terms.mode.name().into(),
+            terms.row_limit.into(),
+            terms.rows_per_hour.into(),
+            terms.ad_hoc.into(),
+        ],
     )?;
     Ok(())
 }

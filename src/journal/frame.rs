@@ -33,11 +33,14 @@ pub const fn footprint(payload: usize) -> usize {
     (WORD + payload).next_multiple_of(ALIGN)
 }
 
-/// The checksum of `payload` at `position` under the epoch's secret `key`.
+/// The checksum of `payload` at `position` under the epoch's secret `key`: the CRC goes on from a seed that each bit
+/// of key, position and length changes (the finalizer of splitmix64), in one pass over the payload.
 pub fn checksum(key: u64, position: Position, length: u32, payload: &[u8]) -> u32 {
-    let seed = crc32c::crc32c_append(key as u32, &position.to_le_bytes());
-    let seed = crc32c::crc32c_append(seed ^ (key >> 32) as u32, &length.to_le_bytes());
-    crc32c::crc32c_append(seed, payload)
+    let mut seed = key ^ position ^ (u64::from(length) << 32 | u64::from(length));
+    seed = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    seed = (seed ^ seed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    seed ^= seed >> 31;
+    crc32c::crc32c_append(seed as u32, payload)
 }
 
 /// The word that commits `payload` at `position`.

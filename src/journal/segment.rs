@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub const SIZE: u64 = 16 << 20;
 /// Bytes of the header; the first frame follows.
 pub const HEADER: u64 = 64;
-const MAGIC: [u8; 8] = *b"PGCJRNL3";
+const MAGIC: [u8; 8] = *b"PGCJRNL4";
 /// Why a segment is no good that is shorter than it should be.
 pub(super) const TRUNCATED: &str = "segment was truncated";
 

@@ -81,54 +81,36 @@ impl Appender {
         }
         shared.started()?;
         match shared.io() {
-            Io::Mmap => self.append_mapped(shared, payload, segment),
-            Io::Pwrite => {
-                let lock = match self.lock.take() {
-                    Some(lock) => lock,
-                    None => segment::open_lock(&self.directory, "lock.append")?,
-                };
-                let failed = |e| JournalError::io("lock", self.directory.join("lock.append"), e);
-                map::lock(lock.as_raw_fd()).map_err(failed)?;
-                let placed = self.append_written(shared, payload, segment);
-                // If this should fail, closing the file frees the lock as well.
-                self.lock = map::unlock(lock.as_raw_fd()).ok().map(|()| lock);
-                placed
-            }
+            Io::Mmap => self.append_unlocked(shared, payload, segment),
+            Io::Pwrite => self.append_locked(shared, payload, segment),
         }
     }
 
-    fn append_mapped(
+    #[inline(never)]
+    fn append_locked(
         &mut self,
         shared: &Shared,
         payload: &[u8],
         segment: u64,
     ) -> Result<Placed, JournalError> {
-        let key = shared.key();
-        let need = frame::footprint(payload.len()) as u64;
-        loop {
-            let room = Room::after(shared.reserved(), need);
-            if room.start / SIZE != segment {
-                return Ok(Placed::Elsewhere(room.start / SIZE));
-            }
-            if !self.prepare(shared, &room, need)? || !shared.reserve(room.at, room.start + need) {
-                continue;
-            }
-            if let Some(length) = room.padding {
-                self.publish(room.at, &[], frame::seal_padding(key, room.at, length))?;
-            }
-            self.publish(room.start, payload, frame::seal(key, room.start, payload))?;
-            return Ok(Placed::Before(room.start + need));
-        }
+        let lock = match self.lock.take() {
+            Some(lock) => lock,
+            None => segment::open_lock(&self.directory, "lock.append")?,
+        };
+        let failed = |e| JournalError::io("lock", self.directory.join("lock.append"), e);
+        map::lock(lock.as_raw_fd()).map_err(failed)?;
+        let placed = self.append_unlocked(shared, payload, segment);
+        // If this should fail, closing the file frees the lock as well.
+        self.lock = map::unlock(lock.as_raw_fd()).ok().map(|()| lock);
+        placed
     }
 
-    /// Nobody else appends. What fails in the middle leaves bytes that are no frame, behind the journal's end.
-    fn append_written(
+    fn append_unlocked(
         &mut self,
         shared: &Shared,
         payload: &[u8],
         segment: u64,
     ) -> Result<Placed, JournalError> {
-        let key = shared.key();
         let need = frame::footprint(payload.len()) as u64;
         loop {
             let room = Room::after(shared.reserved(), need);
@@ -138,19 +120,58 @@ impl Appender {
             if !self.prepare(shared, &room, need)? {
                 continue;
             }
-            let mut buffer = std::mem::take(&mut self.buffer);
-            if let Some(length) = room.padding {
-                self.write(room.at, &frame::seal_padding(key, room.at, length).to_le_bytes())?;
+            let end = room.start + need;
+            let put = match shared.io() {
+                Io::Mmap => self.put_mapped(shared, &room, end, payload)?,
+                Io::Pwrite => self.put_written(shared, &room, end, payload)?,
+            };
+            if put {
+                return Ok(Placed::Before(end));
             }
-            buffer.clear();
-            buffer.extend_from_slice(&frame::seal(key, room.start, payload).to_le_bytes());
-            buffer.extend_from_slice(payload);
-            let written = self.write(room.start, &buffer);
-            self.buffer = buffer;
-            written?;
-            shared.advance(room.start + need);
-            return Ok(Placed::Before(room.start + need));
         }
+    }
+
+    /// Reserves the range and copies. False: the journal's end has moved.
+    fn put_mapped(
+        &mut self,
+        shared: &Shared,
+        room: &Room,
+        end: Position,
+        payload: &[u8],
+    ) -> Result<bool, JournalError> {
+        let key = shared.key();
+        if !shared.reserve(room.at, end) {
+            return Ok(false);
+        }
+        if let Some(length) = room.padding {
+            self.publish(room.at, &[], frame::seal_padding(key, room.at, length))?;
+        }
+        self.publish(room.start, payload, frame::seal(key, room.start, payload))?;
+        Ok(true)
+    }
+
+    /// Nobody else appends. What fails in the middle leaves bytes that are no frame, behind the journal's end.
+    #[inline(never)]
+    fn put_written(
+        &mut self,
+        shared: &Shared,
+        room: &Room,
+        end: Position,
+        payload: &[u8],
+    ) -> Result<bool, JournalError> {
+        let key = shared.key();
+        if let Some(length) = room.padding {
+            self.write(room.at, &frame::seal_padding(key, room.at, length).to_le_bytes())?;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.extend_from_slice(&frame::seal(key, room.start, payload).to_le_bytes());
+        buffer.extend_from_slice(payload);
+        let written = self.write(room.start, &buffer);
+        self.buffer = buffer;
+        written?;
+        shared.advance(end);
+        Ok(true)
     }
 
     /// Sees that the segments for a frame exist and are open. False: the journal's end has moved.
@@ -159,22 +180,27 @@ impl Appender {
             ensure_allocated(&self.directory, shared, room.start + need)?;
             return Ok(false);
         }
-        for number in [room.at / SIZE, room.start / SIZE] {
-            match self.opened(number, shared.io()) {
-                Ok(_) => {}
-                // Somebody has removed or cut it. What is in it is lost, and readers will say so; nothing that
-                // is to come needs to be.
-                Err(error) if error.is_loss() => {
-                    self.pass_over(shared, room, number)?;
-                    return Ok(false);
-                }
-                Err(error) => return Err(error),
+        for number in room.at / SIZE..=room.start / SIZE {
+            if !self.has_open(number) && !self.open_for(shared, room, number)? {
+                return Ok(false);
             }
         }
         Ok(true)
     }
 
+    #[cold]
+    fn open_for(&mut self, shared: &Shared, room: &Room, number: u64) -> Result<bool, JournalError> {
+        match self.opened(number, shared.io()) {
+            Ok(_) => Ok(true),
+            // Somebody has removed or cut it. What is in it is lost, and readers will say so; nothing that
+            // is to come needs to be.
+            Err(error) if error.is_loss() => self.pass_over(shared, room, number).map(|()| false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Moves the journal's end beyond segment `number`, or up to it if the end is not there yet.
+    #[cold]
     fn pass_over(&mut self, shared: &Shared, room: &Room, number: u64) -> Result<(), JournalError> {
         let Some(length) = room.padding.filter(|_| room.at / SIZE != number) else {
             shared.reserve(room.at, (number + 1) * SIZE);
@@ -202,6 +228,10 @@ impl Appender {
         let Writing::File { file, .. } = self.opened(at / SIZE, Io::Pwrite)? else { return Ok(()) };
         file.write_all_at(bytes, at % SIZE)
             .map_err(|e| JournalError::io("write", segment::path(&self.directory, at / SIZE), e))
+    }
+
+    fn has_open(&self, number: u64) -> bool {
+        self.open.iter().flatten().any(|open| open.number() == number)
     }
 
     /// The older segment makes room: an append touches a segment and at most its successor, and both

@@ -8,12 +8,11 @@ use super::forwarded::{self, Journal, Origin, Origins};
 use super::table::Tables;
 use super::{LedgerError, writer};
 use crate::event::{Forwarded, Place};
-use crate::pg::{session, shared, worker};
+use crate::pg::{session, shared};
 use crate::trail;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long to wait for the ledger: then the sender asks again.
+/// How long to wait for the ledger.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// As long as a name may be: cluster_name holds more, and sessions bear it.
 const LONGEST_NAME: usize = 63;
@@ -62,9 +61,8 @@ pub fn accept(
     }
     let rows = forwarded::decode(records, server.as_bytes()).map_err(LedgerError::Unacceptable)?;
     forwarded::check(&rows, session::is_text).map_err(LedgerError::Unacceptable)?;
-    let database = session::database().to_u32();
     let batch = Forwarded {
-        database,
+        database: session::database().to_u32(),
         role,
         server: server.as_bytes().to_vec(),
         journal,
@@ -73,15 +71,8 @@ pub fn accept(
         records: records.to_vec(),
     };
     let end = trail::forwarded(&batch).map_err(|error| LedgerError::NotAccepted(error.to_string()))?;
-    let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        match memory.database(database) {
-            Some(slot) if slot.position.load(Ordering::Acquire) >= end => break,
-            Some(slot) => slot.writer.wake(),
-            None => memory.wake_launcher(),
-        }
-        worker::sleep(Some(Duration::from_millis(5)));
-    }
+    // If that takes longer, the sender asks again.
+    writer::await_ledger(memory, end, PATIENCE);
     Ok(origin(&journal)?.map(|known| known.place))
 }
 

@@ -30,11 +30,11 @@ impl Head {
         Self { seq: self.seq + 1, hash: digest.finalize().into() }
     }
 
-    /// The head after `row`; `scratch` is reused.
+    /// The head after `row`, which is stored at this time; `scratch` is reused.
     #[must_use]
-    pub fn after_row(self, row: &Row, scratch: &mut Vec<u8>) -> Self {
+    pub fn after_row(self, row: &Row, stored: i64, scratch: &mut Vec<u8>) -> Self {
         scratch.clear();
-        row.put_canonical(scratch, self.seq + 1);
+        row.put_canonical(scratch, self.seq + 1, stored);
         self.after(scratch)
     }
 }

@@ -44,10 +44,14 @@ pub fn all(tables: &Tables) -> Result<Vec<Checkpoint>, i64> {
     if broken { Err(found.last().map_or(0, |one| one.seq)) } else { Ok(found) }
 }
 
+/// All checkpoints of the table, or an error if one cannot be read.
+pub fn require(tables: &Tables) -> Result<Vec<Checkpoint>, LedgerError> {
+    all(tables).map_err(|_| LedgerError::Checkpoints { problem: "one cannot be read".into() })
+}
+
 /// The last checkpoint of the table.
 pub fn last(tables: &Tables) -> Result<Option<Checkpoint>, LedgerError> {
-    let all = all(tables).map_err(|_| LedgerError::Checkpoints { problem: "one cannot be read".into() })?;
-    Ok(all.into_iter().next_back())
+    Ok(require(tables)?.into_iter().next_back())
 }
 
 /// Makes the checkpoint after `last`, of the rows up to `to` at most, and stores it; in the running transaction,

@@ -32,7 +32,6 @@ pub fn refused(row: &Row, reason: &str) -> Row {
         // A time that is not refused.
         at: row.at.clamp(0, LATEST),
         event: Cow::Borrowed(b"damage"),
-        stored: 0,
         context: Rc::new(prepare_context(Context::default())),
         statement: None,
         outcome: Outcome::Error,
@@ -170,7 +169,6 @@ pub fn decode(records: &[u8], server: &[u8]) -> Result<Vec<Row>, &'static str> {
                 rows.push(Row {
                     at: note.at,
                     event: Cow::Owned(note.event),
-                    stored: 0,
                     context,
                     statement: None,
                     outcome: note.outcome,
@@ -204,7 +202,6 @@ fn statement_row(
     Row {
         at: begin.at,
         event: Cow::Borrowed(b"statement"),
-        stored: 0,
         context,
         statement: Some(Statement {
             number: begin.statement,

@@ -28,7 +28,6 @@ fn statement(context: &Rc<PreparedContext>, shape: &Rc<PreparedShape>, number: u
     Row {
         at,
         event: Cow::Borrowed(b"statement"),
-        stored: 0,
         context: context.clone(),
         statement: Some(Statement {
             number,
@@ -51,7 +50,6 @@ fn note(context: &Rc<PreparedContext>, event: &'static str, detail: &str) -> Row
     Row {
         at: 1,
         event: Cow::Borrowed(event.as_bytes()),
-        stored: 0,
         context: context.clone(),
         statement: None,
         outcome: Outcome::Denied,
@@ -80,7 +78,7 @@ fn rows() -> Vec<Row> {
 
 fn canonical(row: &Row) -> Vec<u8> {
     let mut out = Vec::new();
-    row.put_canonical(&mut out, 9);
+    row.put_canonical(&mut out, 9, 0);
     out
 }
 

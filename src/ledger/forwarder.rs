@@ -5,14 +5,14 @@
 //! and has arrived, so it is there whoever is promoted. When this server is promoted, that same row
 //! says which rows its own ledger has already.
 
+use super::drain::{self, BATCH, Drain};
 use super::forwarded::{self, Journal, Origins};
 use super::merge::Merger;
 use super::row::Row;
 use super::table::Tables;
 use super::{LedgerError, forward_store};
 use crate::event::Place;
-use crate::journal::writer::ensure_allocated;
-use crate::journal::{self, Cursor, Next, segment};
+use crate::journal::{self, segment};
 use crate::pg::remote::{self, Remote, RemoteError};
 use crate::pg::session;
 use crate::pg::shared::{DatabaseSlot, ProcessState, Shared};
@@ -23,12 +23,6 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Rows that are made before they are sent.
-const MOST: usize = 4096;
-/// How long to collect before the next batch.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Rounds without work before going to sleep.
-const IDLE_ROUNDS: u32 = 10;
 /// How often to look for what comes by itself: promotion, another setting, what was replicated.
 const GLANCE: Duration = Duration::from_secs(1);
 /// How long to wait after a failure, doubled each time.
@@ -105,8 +99,7 @@ struct Forwarder {
 
 /// Reads the journal from a place on.
 struct Reader {
-    cursor: Cursor,
-    merger: Merger,
+    drain: Drain,
     rows: Vec<Row>,
     /// Where `rows` begin.
     at: Place,
@@ -136,8 +129,7 @@ impl Forwarder {
         }
         let mut merger = Merger::new(session::database().to_u32(), at.position, at.needed_from);
         merger.skip(at.rows);
-        let cursor = Cursor::new(&self.directory, merger.read_from(), 0);
-        Ok(Reader { cursor, merger, rows: Vec::new(), at, most: MOST })
+        Ok(Reader { drain: Drain::new(&self.directory, merger), rows: Vec::new(), at, most: BATCH })
     }
 
     /// One connection, for as long as it is good for something.
@@ -159,12 +151,12 @@ impl Forwarder {
                     return Ok(());
                 }
             }
-            self.keep_room()?;
+            drain::keep_room(&self.directory, self.journal)?;
             reader.read(self.journal)?;
             let Some((to, records, count)) = reader.batch() else {
-                self.slot.position.store(reader.merger.done(), Ordering::Release);
+                self.slot.position.store(reader.drain.merger.done(), Ordering::Release);
                 idle += 1;
-                self.rest(idle, &reader);
+                reader.drain.rest(self.slot, self.journal, idle, false, Some(GLANCE));
                 continue;
             };
             idle = 0;
@@ -193,16 +185,6 @@ impl Forwarder {
         Ok(())
     }
 
-    fn keep_room(&self) -> Result<(), LedgerError> {
-        let journal = self.journal;
-        if journal.reserved() > journal.epoch_start()
-            && journal.allocated() < journal.reserved() + segment::SIZE
-        {
-            ensure_allocated(&self.directory, journal, journal.reserved() + segment::SIZE)?;
-        }
-        Ok(())
-    }
-
     /// Removes what is in the ledger and has come back by replication.
     fn release(&self) -> Result<(), LedgerError> {
         let replicated = worker::transaction(|| Origins::load().map(|all| all.of(&self.name).cloned()))?;
@@ -210,20 +192,7 @@ impl Forwarder {
             Some(origin) => origin.place.needed_from,
             None => self.first()?.position,
         };
-        self.slot.needed_from.store(needed, Ordering::Release);
-        let Some(needed) = self.memory.journal_needed_from() else { return Ok(()) };
-        Ok(segment::remove_below(&self.directory, self.journal, needed)?)
-    }
-
-    fn rest(&self, idle: u32, reader: &Reader) {
-        if idle < IDLE_ROUNDS {
-            return worker::sleep(Some(PAUSE));
-        }
-        self.slot.writer.about_to_sleep();
-        if reader.cursor.position() >= self.journal.reserved() {
-            worker::sleep(Some(GLANCE));
-        }
-        self.slot.writer.awake();
+        drain::release(self.memory, self.slot, &self.directory, self.journal, needed)
     }
 }
 
@@ -231,26 +200,17 @@ impl Reader {
     /// Merges until there is enough to send, or the journal has no more.
     fn read(&mut self, journal: &journal::Shared) -> Result<(), LedgerError> {
         // A place is known only where all rows before it are sent.
-        while self.rows.is_empty() && self.merger.pending() < MOST {
-            match self.cursor.next(journal)? {
-                Next::Frame { at, end, payload } => self.merger.frame(at, end, payload),
-                Next::Epoch { at } => self.merger.epoch(at, at + segment::HEADER),
-                Next::Gap { from, to, reason } => {
-                    pgrx::warning!("pg_custodian: audit journal from {from} to {to} is lost: {reason}");
-                    self.merger.gap(from, to, &reason);
-                }
-                Next::Wait => break,
-            }
-        }
         if self.rows.is_empty() {
-            self.rows = self.merger.take();
+            self.drain.read(journal)?;
+            self.rows = self.drain.merger.take();
         }
         Ok(())
     }
 
     /// What to send next: the place to which it leads, its records, and how many rows they are.
     fn batch(&self) -> Option<(Place, Vec<u8>, usize)> {
-        let done = Place { position: self.merger.done(), rows: 0, needed_from: self.merger.needed_from() };
+        let merger = &self.drain.merger;
+        let done = Place { position: merger.done(), rows: 0, needed_from: merger.needed_from() };
         if self.rows.is_empty() {
             // Places alone are worth a message only now and then.
             let far = done.needed_from / segment::SIZE > self.at.needed_from / segment::SIZE;
@@ -267,7 +227,7 @@ impl Reader {
     fn advance(&mut self, to: Place, count: usize) {
         self.rows.drain(..count);
         self.at = to;
-        self.most = MOST;
+        self.most = BATCH;
     }
 
     /// The primary does not take a batch of `count` rows: finds out which row it is, and leaves that out.

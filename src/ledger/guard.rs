@@ -16,6 +16,7 @@ use crate::error::ServerError;
 use crate::pg::demand::{Address, Demand};
 use crate::pg::fresh::{self, Place};
 use crate::pg::hooks::object_access::{Access, ObjectAccess};
+use crate::pg::local::process_local;
 use crate::pg::query::RelationUse;
 use crate::pg::shared::ProcessState;
 use crate::pg::utility::Kind;
@@ -35,7 +36,7 @@ const OPEN_CATALOGS: [u32; 6] = [2619, 3429, 2609, 2396, 2613, 2995];
 /// Roles of the extension, which the rights of auditors and administrators hang on.
 const ROLES: [&str; 2] = ["custodian_admin", "custodian_auditor"];
 
-thread_local! {
+process_local! {
     static DROPPING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -52,11 +53,11 @@ pub fn drops_extension(kind: &Kind) -> bool {
 /// Whether a relation belongs to the ledger: it lies in our schema audit. Indexes and partitions do too,
 /// which are no members of the extension.
 fn is_guarded_relation(relid: Oid) -> bool {
-    ledger_schema().is_some_and(|audit| catalog::namespace_of(relid) == Some(audit))
+    schema().is_some_and(|audit| catalog::namespace_of(relid) == Some(audit))
 }
 
-/// Our schema audit: there may be somebody else's.
-fn ledger_schema() -> Option<Oid> {
+/// The schema of the ledger in this database: there may be somebody else's of that name.
+pub fn schema() -> Option<Oid> {
     catalog::namespace("audit").filter(|audit| is_ours(pg_sys::NamespaceRelationId, *audit))
 }
 
@@ -65,9 +66,13 @@ fn has_guarded_shape(relid: Oid) -> bool {
     is_guarded_relation(relid) || is_ours(pg_sys::RelationRelationId, relid)
 }
 
-/// Whether nobody but the extension makes objects in this schema: the views in `masked` are made by users.
+/// Schemas of ours in which users have things made, and restored dumps make them.
+const OPEN_SCHEMAS: [&str; 2] = ["masked", "queries"];
+
+/// Whether nobody but the extension makes objects in this schema.
 fn is_closed_schema(schema: Oid) -> bool {
-    is_ours(pg_sys::NamespaceRelationId, schema) && catalog::namespace("masked") != Some(schema)
+    is_ours(pg_sys::NamespaceRelationId, schema)
+        && !OPEN_SCHEMAS.iter().any(|open| catalog::namespace(open) == Some(schema))
 }
 
 /// Whether a relation is a catalog of the server that must not be written by hand.
@@ -110,11 +115,6 @@ fn append_only(operation: &str, relid: Oid) -> LedgerError {
 /// `schema` is that of the ledger.
 pub fn concerns(relid: Oid, schema: Option<Oid>) -> bool {
     relid.to_u32() < pg_sys::FirstNormalObjectId || schema.is_some() && catalog::namespace_of(relid) == schema
-}
-
-/// The schema of the ledger in this database.
-pub fn schema() -> Option<Oid> {
-    catalog::namespace("audit")
 }
 
 /// Judges a statement that writes: not to the ledger, not to the catalogs that hold its guards.
@@ -235,7 +235,7 @@ pub fn check_demand(demand: &Demand) -> Result<(), LedgerError> {
 
 /// Whether an object is of the ledger: its schema, or something in it.
 fn is_of_ledger((class, object): &Address) -> bool {
-    let Some(audit) = ledger_schema() else { return false };
+    let Some(audit) = schema() else { return false };
     match *class {
         pg_sys::NamespaceRelationId => *object == audit,
         pg_sys::RelationRelationId => is_guarded_relation(*object),
@@ -281,7 +281,7 @@ pub fn check_object(access: &ObjectAccess) -> Result<(), LedgerError> {
             | catalog::REWRITE_CATALOG
             | catalog::CONSTRAINT_CATALOG
             | catalog::POLICY_CATALOG => {
-                catalog::relation_of(access.class, access.object).is_some_and(has_guarded_shape)
+                matches!(fresh::place(access.class, access.object), Some(Place::Relation(relid)) if has_guarded_shape(relid))
             }
             catalog::INHERITS_CATALOG => {
                 has_guarded_shape(access.object) || access.parent.is_some_and(has_guarded_shape)

@@ -8,7 +8,7 @@
 use super::LedgerError;
 use super::checkpoint;
 use super::table::Tables;
-use crate::pg::shared::DatabaseSlot;
+use crate::pg::shared::{self, DatabaseSlot};
 use crate::pg::{rows, session, worker};
 use crate::settings;
 use pg_custodian_verifier::checkpoint::Checkpoint;
@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// How long rows wait for a checkpoint at most, in microseconds.
 pub const EVERY: i64 = 60_000_000;
@@ -178,8 +179,6 @@ fn start(command: &str, lines: &[String]) -> std::io::Result<Child> {
 
 /// Asks for a checkpoint of all rows that are there now, and waits for it.
 pub fn checkpoint_now() -> Result<serde_json::Value, LedgerError> {
-    use crate::pg::shared;
-    use std::time::{Duration, Instant};
     let tables = Tables::require()?;
     let end = rows::with_newest_state(|| super::verify::end(&tables))?;
     // A standby makes none, and before the first row there is none: then there is the end of the chain.

@@ -176,7 +176,6 @@ impl Merger {
         self.push(Row {
             at: self.clock,
             event: Cow::Borrowed(event.as_bytes()),
-            stored: 0,
             context: Rc::new(prepare_context(Context { database: self.database, ..Context::default() })),
             statement: None,
             outcome: Outcome::Error,
@@ -259,7 +258,6 @@ impl Merger {
         match self.contexts.get(&(note.session, note.context)).cloned() {
             Some(context) => self.push(Row {
                 at: note.at,
-                stored: 0,
                 event: Cow::Owned(note.event),
                 context,
                 statement: None,
@@ -276,7 +274,6 @@ impl Merger {
 fn row_of(open: Open, end: Option<End>, outcome: Outcome, sqlstate: Option<[u8; 5]>) -> Row {
     Row {
         at: open.begin.at,
-        stored: 0,
         event: Cow::Borrowed(b"statement"),
         context: open.context,
         statement: Some(Statement {

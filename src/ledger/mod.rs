@@ -13,6 +13,7 @@
 pub mod accept;
 pub mod chain;
 pub mod checkpoint;
+mod drain;
 pub mod error;
 mod forward_store;
 pub mod forwarded;

@@ -18,9 +18,7 @@ pub fn prove(seq: i64) -> Result<Json, LedgerError> {
         if seq < 1 || seq > end.seq {
             return Err(LedgerError::BadArgument(format!("the ledger has no row {seq}")));
         }
-        let all = checkpoint::all(&tables)
-            .map_err(|_| LedgerError::Checkpoints { problem: "one cannot be read".into() })?;
-        let Some(over) = all.into_iter().find(|one| one.seq >= seq) else {
+        let Some(over) = checkpoint::require(&tables)?.into_iter().find(|one| one.seq >= seq) else {
             return Err(LedgerError::NotYetChecked { seq });
         };
         if over.first_seq() <= base.seq {

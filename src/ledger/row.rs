@@ -202,8 +202,6 @@ impl Statement {
 #[derive(Debug, Clone)]
 pub struct Row {
     pub at: i64,
-    /// When the writer took it up, which is known only then.
-    pub stored: i64,
     pub event: Cow<'static, [u8]>,
     pub context: Rc<PreparedContext>,
     pub statement: Option<Statement>,
@@ -214,12 +212,12 @@ pub struct Row {
 }
 
 impl Row {
-    /// Appends the canonical bytes of the row numbered `seq`.
-    pub fn put_canonical(&self, out: &mut Vec<u8>, seq: i64) {
+    /// Appends the canonical bytes of the row numbered `seq` that is stored at this time.
+    pub fn put_canonical(&self, out: &mut Vec<u8>, seq: i64, stored: i64) {
         out.push(VERSION);
         put_integer(out, seq);
         put_integer(out, self.at);
-        put_integer(out, self.stored);
+        put_integer(out, stored);
         put_text(out, &self.event);
         put_text(out, &self.context.session);
         match &self.statement {

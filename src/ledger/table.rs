@@ -219,15 +219,21 @@ fn put_statement(former: &mut Former, statement: &Statement, began: i64) {
 /// Number of the columns from `class` to `committed`.
 const OF_STATEMENTS: usize = 18;
 
-/// Inserts `rows` behind `head` into a partition, in the running transaction, and returns the new head.
-pub fn append(partition: &Current, place: &mut Place, head: Head, rows: &[Row]) -> Result<Head, LedgerError> {
+/// Inserts `rows` behind `head` into a partition, as stored at this time, in the running transaction, and returns the new head.
+pub fn append(
+    partition: &Current,
+    place: &mut Place,
+    head: Head,
+    rows: &[Row],
+    stored: i64,
+) -> Result<Head, LedgerError> {
     let (mut head, mut scratch) = (head, Vec::with_capacity(1024));
     append::append(partition.relid, &partition.sparse, place, rows.len(), |n, former| {
         let row = &rows[n];
-        head = head.after_row(row, &mut scratch);
+        head = head.after_row(row, stored, &mut scratch);
         former.integer(head.seq);
         former.integer(row.at);
-        former.integer(row.stored);
+        former.integer(stored);
         former.text(&row.event);
         former.text(&row.context.session);
         match &row.statement {

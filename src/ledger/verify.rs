@@ -178,15 +178,12 @@ fn run(tables: &Tables, question: &Question, range: &Range) -> Result<Report, Le
         };
         // Its last row is read once more, for its place.
         let ((head, anchor), rows) = helped.map_or((start, 0), |(head, rows)| ((head, true), rows));
-        *walk.borrow_mut() = Walk::after(head, anchor, &marks);
-        walk.borrow_mut().rows = rows;
-        let mut walked = contained(|| in_order(tables, &walk, range));
-        if walked.is_err() {
-            // Once more, to name the row.
-            *walk.borrow_mut() = Walk::after(head, anchor, &marks);
-            walk.borrow_mut().rows = rows;
-            walked = rows::singly(|| contained(|| in_order(tables, &walk, range)));
-        }
+        let walked_in_order = || {
+            *walk.borrow_mut() = Walk { rows, ..Walk::after(head, anchor, &marks) };
+            contained(|| in_order(tables, &walk, range))
+        };
+        // After an error once more, to name the row.
+        let walked = walked_in_order().or_else(|_| rows::singly(walked_in_order));
         let in_order = match walked {
             Ok(in_order) => in_order?,
             // An ERROR of the storage (a page or a compressed value that cannot be read) is a finding.

@@ -5,15 +5,15 @@
 //! rows and position are stored together, so what a crash takes back is read again. A part of the
 //! journal is removed only when no ledger needs it, not even after losing unflushed commits.
 
+use super::drain::{self, Drain};
 use super::forwarded::Origins;
 use super::merge::Merger;
 use super::partition::Current;
 use super::table::{self, Progress, Tables};
-use super::{LedgerError, forwarder, indexer, keeper, row};
+use super::{LedgerError, forwarder, indexer, keeper};
 use crate::error::ServerError;
 use crate::event::{Note, Outcome};
-use crate::journal::writer::ensure_allocated;
-use crate::journal::{self, Cursor, Next, Position, segment};
+use crate::journal::{self, Position, segment};
 use crate::pg::append::Place;
 use crate::pg::scope::Internal;
 use crate::pg::shared::{self, DatabaseSlot, Shared};
@@ -26,12 +26,6 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Rows that go into one transaction.
-const BATCH: usize = 4096;
-/// How long to collect before the next batch: a compromise between lag and cost.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Rounds without work before going to sleep for good.
-const IDLE_ROUNDS: u32 = 10;
 /// Between two warnings of the same.
 const WARNINGS: Duration = Duration::from_secs(60);
 
@@ -65,8 +59,7 @@ struct Writer {
     slot: &'static DatabaseSlot,
     directory: PathBuf,
     ledger: Oid,
-    cursor: Cursor,
-    merger: Merger,
+    drain: Drain,
     progress: Progress,
     /// The partition at hand, and where its next row goes.
     partition: Option<Current>,
@@ -125,7 +118,7 @@ impl Writer {
             merger.gap(now, now, &reason);
             merger.skip(skip);
         }
-        let cursor = Cursor::new(&directory, merger.read_from(), 0);
+        let drain = Drain::new(&directory, merger);
         slot.position.store(progress.position, Ordering::Release);
         slot.needed_from.store(progress.needed_from, Ordering::Release);
         slot.rows.store(progress.head.seq as u64, Ordering::Release);
@@ -138,8 +131,7 @@ impl Writer {
             slot,
             directory,
             ledger,
-            cursor,
-            merger,
+            drain,
             progress,
             partition: None,
             place: Place::default(),
@@ -152,8 +144,8 @@ impl Writer {
         let mut idle = 0;
         while !worker::shall_end() {
             self.keep_room();
-            let before = self.merger.done();
-            let full = self.read()?;
+            let before = self.drain.merger.done();
+            let full = self.drain.read(self.journal)?;
             if !self.store()? {
                 // It may have been dropped and made anew: then another writer begins with the new one.
                 let anew = worker::transaction(Tables::find).is_some();
@@ -163,19 +155,14 @@ impl Writer {
             if full {
                 continue;
             }
-            idle = if self.merger.done() == before { idle + 1 } else { 0 };
-            self.rest(idle);
+            idle = if self.drain.merger.done() == before { idle + 1 } else { 0 };
+            self.drain.rest(self.slot, self.journal, idle, self.released.is_some(), None);
         }
         Ok(End::Told)
     }
 
-    /// One segment more than needed now, so that backends do not have to make it.
     fn keep_room(&mut self) {
-        let journal = self.journal;
-        // Nobody makes segments ahead of a journal that nobody writes to.
-        if journal.reserved() > journal.epoch_start()
-            && journal.allocated() < journal.reserved() + segment::SIZE
-            && let Err(error) = ensure_allocated(&self.directory, journal, journal.reserved() + segment::SIZE)
+        if let Err(error) = drain::keep_room(&self.directory, self.journal)
             && self.warned_at.is_none_or(|at| at.elapsed() > WARNINGS)
         {
             // Draining what is there is what makes room.
@@ -184,41 +171,22 @@ impl Writer {
         }
     }
 
-    /// Merges until a batch is full, which it returns, or the journal has no more.
-    fn read(&mut self) -> Result<bool, LedgerError> {
-        while self.merger.pending() < BATCH {
-            match self.cursor.next(self.journal)? {
-                Next::Frame { at, end, payload } => self.merger.frame(at, end, payload),
-                Next::Epoch { at } => self.merger.epoch(at, at + segment::HEADER),
-                Next::Gap { from, to, reason } => {
-                    pgrx::warning!("pg_custodian: audit journal from {from} to {to} is lost: {reason}");
-                    self.merger.gap(from, to, &reason);
-                }
-                Next::Wait => return Ok(false),
-            }
-        }
-        Ok(true)
-    }
-
     /// Stores rows and position in one transaction. Returns false if the ledger is gone, or another one.
     fn store(&mut self) -> Result<bool, LedgerError> {
-        let mut rows: Vec<row::Row> = self.merger.take();
+        let rows = self.drain.merger.take();
         let progress = Progress {
-            position: self.merger.done(),
-            needed_from: self.merger.needed_from(),
+            position: self.drain.merger.done(),
+            needed_from: self.drain.merger.needed_from(),
             ..self.progress
         };
         // Positions alone are worth a transaction only now and then.
         let far = progress.needed_from / segment::SIZE > self.progress.needed_from / segment::SIZE;
-        if rows.is_empty() && !far && !self.merger.origins.has_changed() {
+        if rows.is_empty() && !far && !self.drain.merger.origins.has_changed() {
             self.slot.position.store(progress.position, Ordering::Release);
             return Ok(true);
         }
         // The partitions hold runs of numbers only if time does not run backwards.
         let progress = Progress { stored: session::now().max(progress.stored), ..progress };
-        for row in &mut rows {
-            row.stored = progress.stored;
-        }
         if !self.partition.as_ref().is_some_and(|partition| partition.holds(progress.stored)) {
             self.partition = Current::at(progress.stored)?;
             if let Some(partition) = &self.partition {
@@ -226,18 +194,18 @@ impl Writer {
             }
         }
         let Some(partition) = &self.partition else { return Ok(false) };
-        let (place, origins, ledger) = (&mut self.place, &mut self.merger.origins, self.ledger);
+        let (place, origins, ledger) = (&mut self.place, &mut self.drain.merger.origins, self.ledger);
         let stored = worker::transaction(|| {
             let Some(tables) = Tables::find().filter(|tables| tables.ledger == ledger) else {
                 return Ok(None);
             };
-            let head = table::append(partition, place, progress.head, &rows)?;
+            let head = table::append(partition, place, progress.head, &rows, progress.stored)?;
             let progress = Progress { head, ..progress };
             progress.store(&tables)?;
             origins.store()?;
             Ok::<_, LedgerError>(Some(progress))
         })?;
-        self.merger.give_back(rows);
+        self.drain.merger.give_back(rows);
         let Some(stored) = stored else { return Ok(false) };
         self.progress = stored;
         self.released = Some((stored.needed_from, worker::last_commit()));
@@ -255,21 +223,7 @@ impl Writer {
             return Ok(());
         }
         self.released = None;
-        self.slot.needed_from.store(position, Ordering::Release);
-        let Some(needed) = self.memory.journal_needed_from() else { return Ok(()) };
-        Ok(segment::remove_below(&self.directory, self.journal, needed)?)
-    }
-
-    fn rest(&mut self, idle: u32) {
-        if idle < IDLE_ROUNDS || self.released.is_some() {
-            return worker::sleep(Some(PAUSE));
-        }
-        // Whoever appends from here on wakes us; what was appended before, the second look sees.
-        self.slot.writer.about_to_sleep();
-        if self.cursor.position() >= self.journal.reserved() {
-            worker::sleep(None);
-        }
-        self.slot.writer.awake();
+        drain::release(self.memory, self.slot, &self.directory, self.journal, position)
     }
 }
 
@@ -283,16 +237,23 @@ pub fn sync(timeout: i128) -> Result<(), LedgerError> {
     let timeout = u64::try_from(timeout)
         .map(Duration::from_micros)
         .map_err(|_| LedgerError::BadArgument("timeout must not be negative".into()))?;
-    let (start, target) = (Instant::now(), require_journal()?.reserved());
-    let database = session::database().to_u32();
+    match await_ledger(memory, require_journal()?.reserved(), timeout) {
+        true => Ok(()),
+        false => Err(LedgerError::NotCaughtUp(format!("{} s", timeout.as_secs_f64()))),
+    }
+}
+
+/// Waits until this database's ledger has everything below `target`, for so long at most. Returns whether it has.
+pub fn await_ledger(memory: &Shared, target: Position, patience: Duration) -> bool {
+    let (start, database) = (Instant::now(), session::database().to_u32());
     loop {
         match memory.database(database) {
-            Some(slot) if slot.position.load(Ordering::Acquire) >= target => return Ok(()),
+            Some(slot) if slot.position.load(Ordering::Acquire) >= target => return true,
             Some(slot) => slot.writer.wake(),
             None => memory.wake_launcher(),
         }
-        if start.elapsed() >= timeout {
-            return Err(LedgerError::NotCaughtUp(format!("{} s", timeout.as_secs_f64())));
+        if start.elapsed() >= patience {
+            return false;
         }
         worker::sleep(Some(Duration::from_millis(5)));
     }

@@ -1,10 +1,12 @@
 //! Which protected columns a statement touches, and how its person sees them: for the record.
 
 use crate::error::ServerError;
-use crate::masking::clearance;
-use crate::masking::known::{self, Known, Policy};
+use crate::masking::clearance::{self, Seen};
+use crate::masking::known::{self, GeneratedView, Protected};
+use crate::masking::rewrite;
 use crate::pg::query::RelationUse;
 use pgrx::pg_sys::Oid;
+use std::rc::Rc;
 
 /// What the person saw of a protected column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,10 +15,13 @@ pub enum FieldPolicy {
     Revealed,
 }
 
-/// Whether the table has protected columns, or the relation is a generated view.
+/// Whether the table has protected columns, or the relation is a view of ours.
 pub fn relevant(relation: Oid) -> Result<bool, ServerError> {
     let known = known::current()?;
-    Ok(!known.is_empty() && (known.protects(relation) || known.view(relation).is_some()))
+    Ok(!known.is_empty()
+        && (known.protects(relation)
+            || known.view(relation).is_some()
+            || known.aggregated(relation).is_some()))
 }
 
 /// The protected columns that the statement reads, by name, each once; a column that is read both
@@ -28,35 +33,76 @@ pub fn fields_for(uses: &[RelationUse]) -> Result<Vec<(String, FieldPolicy)>, Se
         return Ok(Vec::new());
     }
     let mut fields = Vec::new();
-    collect(&known, uses, clearance::reveals, |policy, seen| {
-        match fields.iter_mut().find(|(column, _): &&mut (String, FieldPolicy)| *column == policy.column) {
+    let behind = Behind {
+        view: |relation| known.view(relation),
+        columns: |relation| known.columns_of(relation),
+        // What an aggregate view tells of a column it tells of groups, to everybody alike.
+        hidden: |relation| {
+            known.is_aggregated(relation)
+                && uses.iter().any(|used| known.aggregated(used.relid) == Some(relation))
+        },
+    };
+    // What has no person, and needs none, reads tables as they are.
+    let masked = rewrite::is_masked()?;
+    let seen = |relation, attnum| {
+        let seen = clearance::seen(relation, attnum)?;
+        if seen == Seen::Revealed {
+            clearance::rely(relation, attnum)?;
+        }
+        Ok::<_, ServerError>(seen)
+    };
+    collect(&behind, uses, masked, seen, |column, seen| {
+        match fields.iter_mut().find(|(name, _): &&mut (String, FieldPolicy)| name == column) {
             Some((_, known)) if seen == FieldPolicy::Revealed => *known = seen,
             Some(_) => {}
-            None => fields.push((policy.column.clone(), seen)),
+            None => fields.push((column.to_owned(), seen)),
         }
     })?;
     Ok(fields)
 }
 
-fn collect<E>(
-    known: &Known,
+/// What is known of relations.
+struct Behind<V, C, H> {
+    view: V,
+    columns: C,
+    hidden: H,
+}
+
+fn collect<'a, E>(
+    behind: &Behind<
+        impl Fn(Oid) -> Option<&'a GeneratedView>,
+        impl Fn(Oid) -> Rc<[Protected]>,
+        impl Fn(Oid) -> bool,
+    >,
     uses: &[RelationUse],
-    reveals: impl Fn(i64) -> Result<bool, E>,
-    mut found: impl FnMut(&Policy, FieldPolicy),
+    masked: bool,
+    seen: impl Fn(Oid, i16) -> Result<Seen, E>,
+    mut found: impl FnMut(&str, FieldPolicy),
 ) -> Result<(), E> {
     for (index, used) in uses.iter().enumerate().filter(|(_, used)| used.select) {
-        if let Some(view) = known.view(used.relid) {
-            for (attnum, id) in &view.columns {
+        if let Some(view) = (behind.view)(used.relid) {
+            let columns = (behind.columns)(view.relation);
+            for (attnum, of) in &view.columns {
                 if reads(used, *attnum)
-                    && let Some(policy) = known.policy(*id)
+                    && let Some(column) = columns.iter().find(|column| column.attnum == *of)
                 {
-                    let seen = if reveals(*id)? { FieldPolicy::Revealed } else { FieldPolicy::Masked };
-                    found(policy, seen);
+                    let seen = match seen(view.relation, *of)? {
+                        Seen::Revealed => FieldPolicy::Revealed,
+                        Seen::Masked(_) | Seen::Unprotected => FieldPolicy::Masked,
+                    };
+                    found(&column.name, seen);
                 }
             }
-        } else if known.protects(used.relid) && !is_behind_a_view(known, uses, index) {
-            for policy in known.policies_of(used.relid).filter(|policy| reads(used, policy.attnum)) {
-                found(policy, FieldPolicy::Revealed);
+        } else {
+            let columns = (behind.columns)(used.relid);
+            if columns.is_empty() || is_behind_a_view(&behind.view, &behind.hidden, uses, index) {
+                continue;
+            }
+            for column in columns.iter().filter(|column| reads(used, column.attnum)) {
+                let seen = if masked { seen(used.relid, column.attnum)? } else { Seen::Revealed };
+                let policy =
+                    if matches!(seen, Seen::Masked(_)) { FieldPolicy::Masked } else { FieldPolicy::Revealed };
+                found(&column.name, policy);
             }
         }
     }
@@ -66,10 +112,15 @@ fn collect<E>(
 /// Whether the use of a table is the one that a generated view makes of it. Each use of the view
 /// comes with one use of the table, which reads all columns: of the table's uses those that read
 /// the most are the views'; whatever else reads the table is counted.
-fn is_behind_a_view(known: &Known, uses: &[RelationUse], index: usize) -> bool {
+fn is_behind_a_view<'a>(
+    view: &impl Fn(Oid) -> Option<&'a GeneratedView>,
+    hidden: &impl Fn(Oid) -> bool,
+    uses: &[RelationUse],
+    index: usize,
+) -> bool {
     let table = uses[index].relid;
-    let views =
-        uses.iter().filter(|u| known.view(u.relid).is_some_and(|view| view.relation == table)).count();
+    let views = uses.iter().filter(|u| view(u.relid).is_some_and(|view| view.relation == table)).count()
+        + usize::from(hidden(table));
     if views == 0 {
         return false;
     }
@@ -92,26 +143,21 @@ fn reads(used: &RelationUse, attnum: i16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::masking::known::GeneratedView;
+    use crate::masking::known::Source;
     use std::convert::Infallible;
 
     const TABLE: u32 = 10;
     const VIEW: u32 = 20;
 
-    fn known() -> Known {
-        let policy = |id: i64, attnum: i16, column: &str| Policy {
-            id,
-            relation: Oid::from(TABLE),
+    fn columns(relation: Oid) -> Rc<[Protected]> {
+        let column = |attnum: i16, name: &str| Protected {
             attnum,
-            column: column.into(),
-            reveal_to: Vec::new(),
+            name: name.into(),
+            base_type: "text".into(),
+            source: Source::Own,
+            policies: vec![attnum.into()],
         };
-        let view = GeneratedView {
-            view: Oid::from(VIEW),
-            relation: Oid::from(TABLE),
-            columns: vec![(2, 1), (3, 2)],
-        };
-        Known::new(vec![policy(1, 3, "iban"), policy(2, 4, "ssn")], vec![view], [].into())
+        if relation == Oid::from(TABLE) { [column(3, "iban"), column(4, "ssn")].into() } else { [].into() }
     }
 
     fn reading(relid: u32, selected: &[i16]) -> RelationUse {
@@ -125,13 +171,27 @@ mod tests {
             through: None,
             selected: selected.to_vec(),
             written: Vec::new(),
+            limits: 0,
         }
     }
 
-    fn seen(uses: &[RelationUse], revealed: &[i64]) -> Vec<(String, FieldPolicy)> {
+    fn seen(uses: &[RelationUse], revealed: &[i16]) -> Vec<(String, FieldPolicy)> {
+        let view = GeneratedView {
+            view: Oid::from(VIEW),
+            relation: Oid::from(TABLE),
+            columns: vec![(2, 3), (3, 4)],
+        };
+        let behind = Behind {
+            view: |relation| Some(&view).filter(|view| view.view == relation),
+            columns,
+            hidden: |_| false,
+        };
         let mut fields = Vec::new();
-        let reveals = |id| Ok::<_, Infallible>(revealed.contains(&id));
-        collect(&known(), uses, reveals, |policy, seen| fields.push((policy.column.clone(), seen))).unwrap();
+        let how = |_, attnum| {
+            let revealed = revealed.contains(&attnum);
+            Ok::<_, Infallible>(if revealed { Seen::Revealed } else { Seen::Masked(1) })
+        };
+        collect(&behind, uses, false, how, |column, seen| fields.push((column.to_owned(), seen))).unwrap();
         fields
     }
 
@@ -154,7 +214,7 @@ mod tests {
     fn through_the_view_a_column_is_masked_unless_it_is_revealed_to_the_person() {
         let uses = [reading(VIEW, &[2, 3]), reading(TABLE, &[1, 3, 4])];
         assert_eq!(seen(&uses, &[]), [field("iban", Masked), field("ssn", Masked)]);
-        assert_eq!(seen(&uses, &[2]), [field("iban", Masked), field("ssn", Revealed)]);
+        assert_eq!(seen(&uses, &[4]), [field("iban", Masked), field("ssn", Revealed)]);
         assert_eq!(seen(&[reading(VIEW, &[1]), reading(TABLE, &[1, 3, 4])], &[]), []);
     }
 

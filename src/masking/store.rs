@@ -1,11 +1,11 @@
-//! The SQL of policies: `mask.policy`, and the catalogs for the tables and columns it is about.
+//! The SQL of tables and columns, and the lock that changes of policies take.
 
 use crate::access::object::identifier;
 use crate::error::ServerError;
 use crate::masking::MaskError;
 use crate::masking::spec::Masking;
 use pgrx::pg_sys::Oid;
-use pgrx::spi::{SpiClient, SpiTupleTable};
+use pgrx::spi::SpiClient;
 
 /// One change of policies at a time: views are made of what was read. After a dump was restored,
 /// gives the columns of the policies their new numbers, by name.
@@ -41,14 +41,19 @@ impl Table {
     }
 }
 
+/// Of the server and of ours.
+const SYSTEM: &str = "IN ('pg_catalog', 'information_schema', 'pg_toast', 'custodian', 'access', 'mask', \
+     'masked', 'audit')";
+
 /// Finds the table, if it is one whose columns can be masked.
 pub fn table(client: &SpiClient<'_>, relation: Oid) -> Result<Table, MaskError> {
     let found = client.select(
-        "SELECT n.nspname::text, c.relname::text, c.relkind IN ('r', 'p', 'f'), c.relpersistence = 't', \
-             n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast', 'custodian', 'access', 'mask', \
-                           'masked', 'audit'), \
+        &format!(
+            "SELECT n.nspname::text, c.relname::text, c.relkind IN ('r', 'p', 'f'), c.relpersistence = 't', \
+             n.nspname {SYSTEM}, \
              c.relrowsecurity \
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1"
+        ),
         Some(1),
         &[relation.into()],
     )?;
@@ -73,26 +78,22 @@ pub fn table(client: &SpiClient<'_>, relation: Oid) -> Result<Table, MaskError> 
 pub struct Column {
     pub attnum: i16,
     pub type_name: String,
-    /// Whether every text is a value of its type, shortened perhaps.
-    pub holds_text: bool,
+    /// Its type below all domains.
+    pub base_type_name: String,
 }
 
-/// Columns with the types below their domains. citext is an extension's: it is known by name, in
-/// whichever schema, and its values are texts.
+/// Columns with the types below their domains.
 const COLUMNS: &str = "WITH RECURSIVE peeled AS ( \
-         SELECT a.attnum, a.attname, a.atttypid, a.atttypmod, a.atttypid AS base, a.atttypmod AS basemod \
+         SELECT a.attnum, a.attname, a.attcollation, a.atttypid, a.atttypmod, a.atttypid AS base, a.atttypmod AS basemod \
          FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND NOT a.attisdropped \
        UNION ALL \
-         SELECT p.attnum, p.attname, p.atttypid, p.atttypmod, t.typbasetype, \
+         SELECT p.attnum, p.attname, p.attcollation, p.atttypid, p.atttypmod, t.typbasetype, \
              CASE WHEN p.basemod = -1 THEN t.typtypmod ELSE p.basemod END \
          FROM peeled p JOIN pg_catalog.pg_type t ON t.oid = p.base WHERE t.typtype = 'd') \
      SELECT p.attnum, p.attname::text AS name, pg_catalog.format_type(p.atttypid, p.atttypmod) AS type, \
          pg_catalog.format_type(p.base, p.basemod) AS base_type, \
-         p.base IN ('text'::pg_catalog.regtype, 'varchar'::pg_catalog.regtype, 'bpchar'::pg_catalog.regtype, \
-                    'name'::pg_catalog.regtype) OR t.typname = 'citext' AND t.typtype = 'b' AS holds_text, \
-         y.id AS policy, y.masking \
-     FROM peeled p JOIN pg_catalog.pg_type t ON t.oid = p.base AND t.typtype <> 'd' \
-         LEFT JOIN mask.policy y ON y.relation = $1 AND y.numbered_in = $1 AND y.attnum = p.attnum ";
+         t.typcategory = 'N' AND p.base <> ALL (ARRAY['oid', 'money']::pg_catalog.regtype[]) AS is_number, p.attcollation \
+     FROM peeled p JOIN pg_catalog.pg_type t ON t.oid = p.base AND t.typtype <> 'd' ";
 
 /// Finds a column of a table by its name.
 pub fn column(client: &SpiClient<'_>, table: &Table, name: &str) -> Result<Column, MaskError> {
@@ -110,30 +111,23 @@ pub fn column(client: &SpiClient<'_>, table: &Table, name: &str) -> Result<Colum
     if attnum < 1 {
         return Err(MaskError::SystemColumn(name.to_owned()));
     }
-    let type_name = row.get(3)?.ok_or_else(needed)?;
-    Ok(Column { attnum, type_name, holds_text: row.get(5)? == Some(true) })
+    let (type_name, base_type_name) = (row.get(3)?.ok_or_else(needed)?, row.get(4)?.ok_or_else(needed)?);
+    Ok(Column { attnum, type_name, base_type_name })
 }
 
 /// A column, as [`super::view`] needs it.
 pub struct ViewColumn {
+    pub attnum: i16,
     pub name: String,
     pub type_name: String,
+    /// Below its domains.
     pub base_type_name: String,
-    pub holds_text: bool,
-    pub policy: Option<i64>,
-    pub masking: Option<String>,
+    pub collation: Oid,
+    pub is_number: bool,
 }
 
-/// All columns of a table with their policies, in order. The policies' column names are brought up
-/// to date on the way.
-pub fn columns(client: &mut SpiClient<'_>, relation: Oid) -> Result<Vec<ViewColumn>, MaskError> {
-    client.update(
-        "UPDATE mask.policy y SET column_name = a.attname::text FROM pg_catalog.pg_attribute a \
-         WHERE y.relation = $1 AND y.numbered_in = $1 AND a.attrelid = $1 AND a.attnum = y.attnum \
-             AND NOT a.attisdropped AND y.column_name <> a.attname::text",
-        None,
-        &[relation.into()],
-    )?;
+/// All columns of a table, in order.
+pub fn columns(client: &SpiClient<'_>, relation: Oid) -> Result<Vec<ViewColumn>, MaskError> {
     let found = client.select(
         &format!("{COLUMNS} WHERE p.attnum > 0 ORDER BY p.attnum"),
         None,
@@ -141,69 +135,73 @@ pub fn columns(client: &mut SpiClient<'_>, relation: Oid) -> Result<Vec<ViewColu
     )?;
     let mut columns = Vec::with_capacity(found.len());
     for row in found {
-        let (Some(name), Some(type_name), Some(base_type_name)) = (row.get(2)?, row.get(3)?, row.get(4)?)
+        let (Some(attnum), Some(name), Some(type_name), Some(base_type_name)) =
+            (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)
         else {
             return Err(ServerError::UnexpectedNull("pg_attribute").into());
         };
-        let (holds_text, policy, masking) = (row.get(5)? == Some(true), row.get(6)?, row.get(7)?);
-        columns.push(ViewColumn { name, type_name, base_type_name, holds_text, policy, masking });
+        let (is_number, collation) = (row.get(5)? == Some(true), row.get(6)?.unwrap_or(Oid::INVALID));
+        columns.push(ViewColumn { attnum, name, type_name, base_type_name, collation, is_number });
     }
     Ok(columns)
 }
 
-/// A policy to be filed.
-pub struct NewPolicy<'a> {
-    pub relation: Oid,
-    pub attnum: i16,
-    pub column: &'a str,
-    pub masking: &'a Masking,
-    pub reveal_to: &'a [String],
+/// Masks nothing, to see that a constant is a value of the type: whoever protects a column shall be told,
+/// not whoever reads it.
+pub fn try_mask(client: &SpiClient<'_>, masking: &Masking, type_name: &str) -> Result<(), MaskError> {
+    let mask = masking.expression("t.value", type_name);
+    client.select(&format!("SELECT {mask} FROM (SELECT NULL::{type_name} AS value) AS t"), Some(1), &[])?;
+    Ok(())
 }
 
-/// Files a policy in place of the column's former one, under whose id it stays.
-pub fn put_policy(client: &mut SpiClient<'_>, policy: &NewPolicy<'_>) -> Result<i64, MaskError> {
-    let by = crate::identity::session::current().map(|person| person.user_id.clone());
-    let values = [
-        policy.relation.into(),
-        policy.attnum.into(),
-        policy.column.into(),
-        policy.masking.to_string().into(),
-        policy.reveal_to.to_vec().into(),
-        by.into(),
-    ];
-    let changed = client.update(
-        "UPDATE mask.policy SET column_name = $3, masking = $4, reveal_to = $5, \
-             created_at = pg_catalog.clock_timestamp(), created_by = $6, created_by_role = session_user \
-         WHERE relation = $1 AND attnum = $2 AND numbered_in = $1 RETURNING id",
+/// The tables of a schema that a masked view can be made of: not partitions, their table shows them.
+pub fn tables_in(client: &SpiClient<'_>, schema: &str) -> Result<Vec<Oid>, MaskError> {
+    let found = client.select(
+        "SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = $1::pg_catalog.name AND c.relkind IN ('r', 'p', 'f') AND NOT c.relispartition \
+             AND c.relpersistence <> 't' ORDER BY c.relname",
         None,
-        &values,
+        &[schema.into()],
     )?;
-    if !changed.is_empty() {
-        return id_in(changed);
+    found.map(|row| Ok(row.get(1)?.ok_or(ServerError::UnexpectedNull("pg_class.oid"))?)).collect()
+}
+
+/// Whether there is a schema whose tables can be masked.
+pub fn check_schema(client: &SpiClient<'_>, schema: &str) -> Result<(), MaskError> {
+    let found = client.select(
+        &format!(
+            "SELECT nspname {SYSTEM} OR nspname LIKE 'pg\\_%' FROM pg_catalog.pg_namespace \
+             WHERE nspname = $1::pg_catalog.name"
+        ),
+        Some(1),
+        &[schema.into()],
+    )?;
+    if found.is_empty() {
+        return Err(MaskError::UnknownSchema(schema.to_owned()));
     }
-    let added = client.update(
-        "INSERT INTO mask.policy (relation, attnum, numbered_in, column_name, masking, reveal_to, created_by) \
-         VALUES ($1, $2, $1, $3, $4, $5, $6) RETURNING id",
-        None,
-        &values,
-    )?;
-    id_in(added)
+    match found.first().get_one::<bool>()? {
+        Some(false) => Ok(()),
+        _ => Err(MaskError::SystemSchema(schema.to_owned())),
+    }
 }
 
-fn id_in(returned: SpiTupleTable<'_>) -> Result<i64, MaskError> {
-    returned.first().get_one()?.ok_or(MaskError::Server(ServerError::UnexpectedNull("policy.id")))
+/// Whether a role may do to a table what its owner may, or drop it with its schema.
+pub fn commands(client: &SpiClient<'_>, role: Oid, relation: Oid) -> Result<bool, MaskError> {
+    let found = client.select(
+        "SELECT pg_catalog.pg_has_role($1, c.relowner, 'USAGE') OR pg_catalog.pg_has_role($1, n.nspowner, 'USAGE') \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $2",
+        Some(1),
+        &[role.into(), relation.into()],
+    )?;
+    Ok(!found.is_empty() && found.first().get_one::<bool>()? == Some(true))
 }
 
-/// Removes the policy of a column and returns its id, if it had one.
-pub fn delete_policy(
-    client: &mut SpiClient<'_>,
-    relation: Oid,
-    attnum: i16,
-) -> Result<Option<i64>, MaskError> {
-    let row = client.update(
-        "DELETE FROM mask.policy WHERE relation = $1 AND attnum = $2 AND numbered_in = $1 RETURNING id",
-        None,
-        &[relation.into(), attnum.into()],
+/// Whether a role may read all of a table.
+pub fn may_read(client: &SpiClient<'_>, role: Oid, relation: Oid) -> Result<bool, MaskError> {
+    let found = client.select(
+        "SELECT pg_catalog.has_table_privilege($1, $2, 'SELECT')",
+        Some(1),
+        &[role.into(), relation.into()],
     )?;
-    if row.is_empty() { Ok(None) } else { Ok(row.first().get_one()?) }
+    Ok(found.first().get_one::<bool>()? == Some(true))
 }

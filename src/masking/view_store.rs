@@ -6,6 +6,7 @@ use crate::masking::MaskError;
 use crate::masking::store::Table;
 use crate::masking::view::{Shown, quoted};
 use crate::pg::catalog;
+
 use pgrx::pg_sys::Oid;
 use pgrx::spi::SpiClient;
 
@@ -15,8 +16,14 @@ pub struct Existing {
     /// The table it is the generated view of, and that table's name.
     pub shows: Option<Oid>,
     pub shows_name: Option<String>,
-    /// Names and types of its columns.
-    pub columns: Vec<(String, String)>,
+    pub columns: Vec<ShownBefore>,
+}
+
+/// A column that a view has.
+pub struct ShownBefore {
+    pub name: String,
+    pub type_name: String,
+    pub collation: Oid,
 }
 
 pub fn relation_in_masked(client: &SpiClient<'_>, name: &str) -> Result<Option<Existing>, MaskError> {
@@ -34,13 +41,13 @@ pub fn relation_in_masked(client: &SpiClient<'_>, name: &str) -> Result<Option<E
     let (shows, shows_name) = (row.get(2)?, row.get(3)?);
     let mut columns = Vec::new();
     for row in client.select(
-        "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute \
+        "SELECT attname::text, pg_catalog.format_type(atttypid, atttypmod), attcollation FROM pg_catalog.pg_attribute \
          WHERE attrelid = $1 AND attnum > 0 ORDER BY attnum",
         None,
         &[oid.into()],
     )? {
-        if let (Some(name), Some(type_name)) = (row.get(1)?, row.get(2)?) {
-            columns.push((name, type_name));
+        if let (Some(name), Some(type_name), Some(collation)) = (row.get(1)?, row.get(2)?, row.get(3)?) {
+            columns.push(ShownBefore { name, type_name, collation });
         }
     }
     Ok(Some(Existing { oid, shows, shows_name, columns }))
@@ -57,14 +64,61 @@ pub fn view_of(client: &SpiClient<'_>, relation: Oid) -> Result<Option<Oid>, Mas
     if found.is_empty() { Ok(None) } else { Ok(found.first().get_one()?) }
 }
 
+/// All our views of a table.
+pub fn views_of(client: &SpiClient<'_>, relation: Oid) -> Result<Vec<Oid>, MaskError> {
+    let found = client.select(
+        "SELECT c.oid FROM pg_catalog.pg_class c WHERE c.oid IN ( \
+             SELECT g.view FROM mask.generated_view g WHERE g.relation = $1 \
+             UNION ALL SELECT a.view FROM mask.aggregate_view a WHERE a.relation = $1)",
+        None,
+        &[relation.into()],
+    )?;
+    found.map(|row| Ok(row.get(1)?.ok_or(ServerError::UnexpectedNull("pg_class.oid"))?)).collect()
+}
+
+/// Renames a generated view, under which others that were built on it stay as they are.
+pub fn rename_view(client: &mut SpiClient<'_>, view: Oid, name: &str) -> Result<(), MaskError> {
+    if let Some((schema, old)) = catalog::relation_name(view) {
+        let rename = format!("ALTER VIEW {}.{} RENAME TO {}", quoted(&schema), quoted(&old), quoted(name));
+        client.update(&rename, None, &[])?;
+    }
+    Ok(())
+}
+
+/// Leaves of a generated view its columns only, without a value and without the table.
+pub fn hollow(client: &mut SpiClient<'_>, view: Oid) -> Result<(), MaskError> {
+    let found = client.select(
+        "SELECT pg_catalog.format('CREATE OR REPLACE VIEW %I.%I WITH (security_barrier = true) AS SELECT %s', \
+             n.nspname, c.relname, (SELECT pg_catalog.string_agg(pg_catalog.format('NULL::%s%s AS %I', \
+                 pg_catalog.format_type(a.atttypid, a.atttypmod), \
+                 ' COLLATE ' || pg_catalog.quote_ident(o.nspname) || '.' || pg_catalog.quote_ident(l.collname), \
+                 a.attname), ', ' ORDER BY a.attnum) \
+             FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation \
+                 LEFT JOIN pg_catalog.pg_namespace o ON o.oid = l.collnamespace \
+             WHERE a.attrelid = c.oid AND a.attnum > 0)) \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1",
+        Some(1),
+        &[view.into()],
+    )?;
+    if let Some(definition) = found.first().get_one::<String>()? {
+        client.update(&definition, None, &[])?;
+    }
+    Ok(())
+}
+
 /// Forgets views that somebody dropped.
 pub fn forget_dropped_views(client: &mut SpiClient<'_>) -> Result<(), MaskError> {
-    client.update(
-        "DELETE FROM mask.generated_view g \
-         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = g.view AND c.relkind = 'v')",
-        None,
-        &[],
-    )?;
+    for table in ["generated_view", "aggregate_view"] {
+        client.update(
+            &format!(
+                "DELETE FROM mask.{table} g WHERE NOT EXISTS ( \
+                     SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                     WHERE c.oid = g.view AND c.relkind = 'v' AND n.nspname = 'masked')"
+            ),
+            None,
+            &[],
+        )?;
+    }
     Ok(())
 }
 
@@ -173,6 +227,25 @@ pub fn create_view(
     found.first().get_one()?.ok_or(MaskError::Server(ServerError::UnexpectedNull("pg_class.oid")))
 }
 
+/// Some rows of the table as nobody sees it.
+pub fn preview(
+    client: &SpiClient<'_>,
+    table: &Table,
+    columns: &[Shown<'_>],
+    rows: i32,
+) -> Result<Vec<String>, MaskError> {
+    let list: Vec<String> =
+        columns.iter().map(|column| format!("{} AS {}", column.for_others(), quoted(column.name))).collect();
+    let query = format!(
+        "SELECT pg_catalog.row_to_json(r)::text FROM (SELECT {} FROM {}.{} AS t LIMIT $1) AS r",
+        list.join(", "),
+        quoted(&table.schema),
+        quoted(&table.table)
+    );
+    let found = client.select(&query, None, &[rows.into()])?;
+    found.map(|row| Ok(row.get(1)?.ok_or(ServerError::UnexpectedNull("row_to_json"))?)).collect()
+}
+
 fn definition(table: &Table, columns: &[Shown<'_>]) -> String {
     let list: Vec<String> =
         columns.iter().map(|column| format!("{} AS {}", column.expression(), quoted(column.name))).collect();
@@ -188,20 +261,20 @@ fn definition(table: &Table, columns: &[Shown<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::masking::spec::Masking;
 
     #[test]
     fn the_view_is_a_barrier_and_hostile_names_stay_names() {
         let table =
             Table { oid: Oid::INVALID, schema: "a b".into(), table: "x\"; DROP".into(), row_security: false };
+        let collation = Oid::INVALID;
         let columns = [
-            Shown { name: "id", type_name: "bigint", masked: None },
-            Shown { name: "e", type_name: "text", masked: Some((3, Masking::Email)) },
+            Shown { name: "id", type_name: "bigint", collation, masked: None },
+            Shown { name: "e", type_name: "text", collation, masked: None },
         ];
         assert_eq!(
             definition(&table, &columns),
             "CREATE OR REPLACE VIEW masked.\"x\"\"; DROP\" WITH (security_barrier = true) AS SELECT t.\"id\" AS \"id\", \
-             CASE WHEN mask.reveals(3) THEN t.\"e\"::text ELSE mask.email(t.\"e\"::pg_catalog.text)::text END AS \"e\" \
+             t.\"e\" AS \"e\" \
              FROM \"a b\".\"x\"\"; DROP\" AS t"
         );
         assert_eq!(table.column_name("Email"), "\"a b\".\"x\"\"; DROP\".\"Email\"");

@@ -2,7 +2,7 @@
 //!
 //! Not the question whether the role may: ownership, superusers and PUBLIC do not count.
 
-use super::catalog;
+use super::{catalog, version};
 use pgrx::pg_sys::{self, AclItem, ArrayType, Datum, Oid, SysCacheIdentifier};
 
 /// What was granted on a relation, as bits ACL_*.
@@ -76,7 +76,7 @@ unsafe fn read(cache: SysCacheIdentifier::Type, keys: &[Datum], column: u32, rol
         items(list.as_ref())
             .iter()
             .filter(|item| counts(item.ai_grantee, role))
-            .fold(0, |bits, item| bits | item.ai_privs as u64)
+            .fold(0, |bits, item| bits | version::privileges(item))
     }
 }
 

@@ -1,6 +1,7 @@
 //! PG_TRY and PG_RE_THROW, without rebuilding the error in between.
 
 use super::raw;
+use crate::error;
 use cee_scape::call_with_sigsetjmp;
 use pgrx::pg_sys::{PG_exception_stack, error_context_stack, sigjmp_buf};
 
@@ -34,29 +35,10 @@ pub unsafe fn attempt<R: Copy>(work: impl FnOnce() -> R, failed: impl FnOnce([u8
         error_context_stack = contexts;
     }
     if jumped != 0 {
-        failed(sqlstate(raw::geterrcode()));
+        failed(error::sqlstate(raw::geterrcode()));
         // SAFETY: we are in the state in which PG_CATCH leaves its block by PG_RE_THROW.
         unsafe { raw::pg_re_throw() }
     }
     // SAFETY: no jump happened, so `work` returned and its result was written.
     unsafe { result.assume_init() }
-}
-
-/// The five characters of PostgreSQL's packed error code (elog.h: MAKE_SQLSTATE).
-pub fn sqlstate(packed: i32) -> [u8; 5] {
-    std::array::from_fn(|i| ((packed >> (6 * i)) & 0x3f) as u8 + b'0')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sqlstate;
-
-    #[test]
-    fn packed_codes_unpack() {
-        let pack =
-            |s: &[u8; 5]| s.iter().enumerate().map(|(i, c)| ((*c as i32 - 0x30) & 0x3f) << (6 * i)).sum();
-        for code in [b"00000", b"42501", b"23505", b"57P01", b"XX000"] {
-            assert_eq!(&sqlstate(pack(code)), code);
-        }
-    }
 }

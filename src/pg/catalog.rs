@@ -1,6 +1,7 @@
 //! Reading catalogs and our own small tables from where SQL cannot run: inside hooks.
 
 use super::harmless::Catalog;
+use super::local::process_local;
 use crate::error::ServerError;
 use pgrx::FromDatum;
 use pgrx::memcxt::PgMemoryContexts;
@@ -55,6 +56,11 @@ impl Row<'_> {
         Some(i64::try_from(interval.as_micros()).unwrap_or(i64::MAX))
     }
 
+    /// An integer column.
+    pub fn integer(&self, column: usize) -> Option<i32> {
+        self.get(column)
+    }
+
     /// A smallint column.
     pub fn smallint(&self, column: usize) -> Option<i16> {
         self.get(column)
@@ -67,6 +73,11 @@ impl Row<'_> {
 
     /// A text[] column without NULL elements.
     pub fn texts(&self, column: usize) -> Option<Vec<String>> {
+        self.get(column)
+    }
+
+    /// A smallint[] column without NULL elements.
+    pub fn smallints(&self, column: usize) -> Option<Vec<i16>> {
         self.get(column)
     }
 
@@ -162,6 +173,12 @@ pub fn namespace(name: &str) -> Option<Oid> {
     valid(unsafe { pg_sys::get_namespace_oid(name.as_ptr(), true) })
 }
 
+/// Name of a schema.
+pub fn namespace_name(schema: Oid) -> Option<String> {
+    // SAFETY: a system cache lookup that returns NULL for what does not exist, else a palloc'd string.
+    unsafe { owned(pg_sys::get_namespace_name(schema)) }
+}
+
 /// OID of the relation `schema.name`.
 pub fn relation(schema: &str, name: &str) -> Option<Oid> {
     let schema = namespace(schema)?;
@@ -246,6 +263,16 @@ pub fn relation_kind(relid: Oid) -> Option<u8> {
     }
 }
 
+/// Whether a relation is a table, a partitioned or a foreign one, too.
+pub fn holds_rows(relid: Oid) -> bool {
+    [
+        Some(pg_sys::RELKIND_RELATION),
+        Some(pg_sys::RELKIND_PARTITIONED_TABLE),
+        Some(pg_sys::RELKIND_FOREIGN_TABLE),
+    ]
+    .contains(&relation_kind(relid))
+}
+
 /// The word for a relation's kind, as pg_identify_object() has it.
 pub fn relation_type(relid: Oid) -> &'static str {
     match relation_kind(relid).unwrap_or_default() {
@@ -258,6 +285,30 @@ pub fn relation_type(relid: Oid) -> &'static str {
         pg_sys::RELKIND_COMPOSITE_TYPE => "type",
         pg_sys::RELKIND_FOREIGN_TABLE => "foreign table",
         _ => "relation",
+    }
+}
+
+/// Whether COPY reads such a relation by its name.
+pub fn is_copied(relid: Oid) -> bool {
+    matches!(relation_kind(relid), Some(pg_sys::RELKIND_RELATION | pg_sys::RELKIND_MATVIEW))
+}
+
+/// Whether a function is one of this schema.
+pub fn is_in_schema(function: Oid, schema: &str) -> bool {
+    if function == pg_sys::InvalidOid {
+        return false;
+    }
+    // SAFETY: a system cache lookup.
+    let found = unsafe { pg_sys::get_func_namespace(function) };
+    namespace(schema) == Some(found)
+}
+
+/// Whether a relation is a temporary one.
+pub fn is_temporary(relid: Oid) -> bool {
+    // SAFETY: a system cache lookup.
+    unsafe {
+        pg_sys::get_rel_relkind(relid) != 0
+            && pg_sys::get_rel_persistence(relid) as u8 == pg_sys::RELPERSISTENCE_TEMP
     }
 }
 
@@ -279,6 +330,68 @@ pub fn listed(name: &str, columns: &[&str]) -> Option<Catalog> {
 pub fn attribute_name(relid: Oid, number: i16) -> Option<String> {
     // SAFETY: a system cache lookup; with missing_ok it returns NULL for what does not exist.
     unsafe { owned(pg_sys::get_attname(relid, number, true)) }
+}
+
+/// A column as expressions know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ColumnType {
+    pub number: i16,
+    pub type_id: Oid,
+    pub modifier: i32,
+    pub collation: Oid,
+}
+
+/// The type of column `number` of a relation; `None` if there is none, or none any more.
+pub fn column_type(relid: Oid, number: i16) -> Option<ColumnType> {
+    attribute_name(relid, number)?;
+    let (mut type_id, mut modifier, mut collation) = (Oid::INVALID, 0, Oid::INVALID);
+    // SAFETY: a system cache lookup of a column that is there; one that was dropped has no type.
+    unsafe {
+        pg_sys::get_atttypetypmodcoll(relid, number, &raw mut type_id, &raw mut modifier, &raw mut collation);
+    }
+    valid(type_id).map(|type_id| ColumnType { number, type_id, modifier, collation })
+}
+
+/// The number of the column that has this name.
+pub fn column_named(relid: Oid, name: &str) -> Option<i16> {
+    columns(relid).into_iter().find(|(found, _)| found == name).map(|(_, column)| column.number)
+}
+
+/// The columns of a relation, with their names.
+pub fn columns(relid: Oid) -> Vec<(String, ColumnType)> {
+    (1..=pg_sys::MaxHeapAttributeNumber as i16)
+        .map_while(|number| attribute_name(relid, number).map(|name| (number, name)))
+        .filter_map(|(number, name)| Some((name, column_type(relid, number)?)))
+        .collect()
+}
+
+/// Of which server and database, and of which installation of us there, numbers of objects are. A dump that was
+/// restored and a server that was upgraded have others, and have given objects numbers anew.
+pub fn numbering() -> Option<String> {
+    let schema = namespace("access")?;
+    // SAFETY: reads the control file's copy in shared memory, and a variable of the backend.
+    let (system, database) = unsafe { (pg_sys::GetSystemIdentifier(), pg_sys::MyDatabaseId) };
+    Some(format!("{system}.{database}.{schema}"))
+}
+
+/// Has every backend plan anew, once this transaction has committed, what was planned for a relation.
+pub fn replan(relid: Oid) {
+    if relation_kind(relid).is_some() {
+        // SAFETY: queues an invalidation message for a relation that is in the system cache.
+        unsafe { pg_sys::CacheInvalidateRelcacheByRelid(relid) }
+    }
+}
+
+/// Schema of a function.
+pub fn namespace_of_function(function: Oid) -> Option<Oid> {
+    // SAFETY: a system cache lookup.
+    valid(unsafe { pg_sys::get_func_namespace(function) })
+}
+
+/// Name of a function.
+pub fn function_name(function: Oid) -> Option<String> {
+    // SAFETY: a system cache lookup that returns NULL for what does not exist.
+    unsafe { owned(pg_sys::get_func_name(function)) }
 }
 
 /// As [`attribute_name`], in the database's encoding.
@@ -374,7 +487,7 @@ pub fn in_script_of(name: &str) -> bool {
     unsafe { pg_sys::creating_extension && extension(name) == Some(pg_sys::CurrentExtensionObject) }
 }
 
-fn valid(oid: Oid) -> Option<Oid> {
+pub(super) fn valid(oid: Oid) -> Option<Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
@@ -388,7 +501,7 @@ unsafe fn owned(text: *const std::ffi::c_char) -> Option<String> {
     Some(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }
 
-thread_local! {
+process_local! {
     static NAMES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
     static FUNCTIONS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
     static ROLES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
@@ -476,26 +589,6 @@ pub fn database(name: &str) -> Option<Oid> {
     let name = CString::new(name).ok()?;
     // SAFETY: looks a NUL-terminated name up in pg_database; missing_ok.
     valid(unsafe { pg_sys::get_database_oid(name.as_ptr(), true) })
-}
-
-/// The relation that a trigger, rule, constraint or policy belongs to.
-pub fn relation_of(class: Oid, object: Oid) -> Option<Oid> {
-    let column = match class {
-        pg_sys::TriggerRelationId => "tgrelid",
-        REWRITE_CATALOG => "ev_class",
-        CONSTRAINT_CATALOG => "conrelid",
-        POLICY_CATALOG => "polrelid",
-        _ => return None,
-    };
-    let mut found = None;
-    // DDL only: a scan of a small catalog is good enough.
-    let scanned = scan(class, &["oid", column], |row| {
-        if row.oid(0) == Some(object) {
-            found = row.oid(1);
-        }
-        found.is_none()
-    });
-    scanned.ok().and(found).and_then(valid)
 }
 
 /// An object's kind and name, as PostgreSQL's messages have it.

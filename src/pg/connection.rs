@@ -4,8 +4,10 @@
 //! database (postinit.c: InitPostgres); when that commits, catalogs can be read and all is known.
 //! It ends when its process leaves shared memory, after its transaction.
 
-use super::hooks::{handlers, quietly};
-use super::{catalog, failure, raw, session, version};
+use super::hooks::{guarded, handlers, quietly};
+use super::local::process_local;
+use super::version::port;
+use super::{catalog, failure, raw, session};
 use pgrx::pg_sys;
 use std::cell::{Cell, RefCell};
 
@@ -27,9 +29,18 @@ pub struct Departure {
     pub lasted: i64,
 }
 
-thread_local! {
+process_local! {
     static WISH: RefCell<Option<Wish>> = const { RefCell::new(None) };
     static PRESENT: Cell<bool> = const { Cell::new(false) };
+}
+
+process_local! {
+    static KNOWS_PASSWORD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the client has shown, when it connected, that it knows the password of its role.
+pub fn knows_password() -> bool {
+    KNOWS_PASSWORD.get()
 }
 
 /// A client has been asked who it is, and has answered, right or wrong.
@@ -39,7 +50,9 @@ thread_local! {
 pub(super) unsafe fn authenticated(port: *const pg_sys::Port) {
     failure::watch();
     // SAFETY: as the caller promises.
-    let [database, role] = unsafe { version::wished_names(port) };
+    let [database, role] = unsafe { port::wished_names(port) };
+    // SAFETY: as the caller promises.
+    KNOWS_PASSWORD.set(unsafe { port::knows_password(port) });
     // In the transaction in which the password was looked up.
     let role_oid = if session::in_transaction() { catalog::role(&role) } else { None };
     let role_oid = role_oid.map_or(0, |role| role.to_u32());
@@ -48,7 +61,8 @@ pub(super) unsafe fn authenticated(port: *const pg_sys::Port) {
     unsafe { pg_sys::on_shmem_exit(Some(leaving), pg_sys::Datum::null()) }
 }
 
-/// A transaction is about to commit; the first one of a session is the server's own.
+/// A transaction is about to commit; the first one of a session is the server's own. An ERROR here is FATAL then,
+/// for nobody is there yet to take it.
 #[inline]
 pub(super) fn transaction_commits() {
     if !PRESENT.get() {
@@ -64,7 +78,8 @@ fn begin() {
         if session::database() != pg_sys::InvalidOid
             && let Some(handlers) = handlers()
         {
-            (handlers.connected)();
+            guarded(handlers.admitting);
+            quietly(handlers.connected);
         }
     }
 }

@@ -10,11 +10,13 @@
 //! Nothing is done for a statement that does not fail. emit_log is no way: it is called for what is
 //! logged only, and while catalogs look as if they could be read.
 
-use super::hooks::{handlers, quietly};
-use super::{attempt, raw};
+use super::hooks::{Explanation, handlers, quietly};
+use super::local::process_local;
+use super::raw;
+use crate::error;
 use pgrx::pg_sys::{self, ErrorContextCallback, MemoryContextCallback};
 use std::cell::Cell;
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, CString, c_void};
 
 /// A message that says of itself that it is an error. It may be caught, or be a warning.
 pub struct Erring<'a> {
@@ -37,7 +39,7 @@ static mut BOTTOM: ErrorContextCallback = ErrorContextCallback {
 static mut FLUSH: MemoryContextCallback =
     MemoryContextCallback { func: Some(flushed), arg: std::ptr::null_mut(), next: std::ptr::null_mut() };
 
-thread_local! {
+process_local! {
     static WATCHING: Cell<bool> = const { Cell::new(false) };
     static AWAITS_FLUSH: Cell<bool> = const { Cell::new(false) };
 }
@@ -81,7 +83,7 @@ fn await_flush() {
 
 /// errfinish calls it for every message, in the memory of errors. It raises nothing.
 unsafe extern "C-unwind" fn reported(_argument: *mut c_void) {
-    let sqlstate = attempt::sqlstate(raw::geterrcode());
+    let sqlstate = error::sqlstate(raw::geterrcode());
     // Successes, notices and warnings.
     if matches!(&sqlstate[..2], b"00" | b"01" | b"02") || super::session::is_parallel_worker() {
         return;
@@ -101,6 +103,14 @@ unsafe extern "C-unwind" fn reported(_argument: *mut c_void) {
             let is_parsed = &sqlstate == b"25P02" || raw::ActiveSnapshotSet();
             let sent_at = raw::GetCurrentStatementStartTimestamp();
             let nested = nested(&sqlstate);
+            if (handlers.conceals)(sqlstate) && has_detail() {
+                // SAFETY: an error is being reported; the text is a constant without anything to fill in.
+                unsafe {
+                    raw::errdetail_internal(
+                        c"The row and its keys are not shown, for columns are masked.".as_ptr(),
+                    )
+                };
+            }
             (handlers.erring)(&Erring { sqlstate, text, sent_at, is_parsed, nested: nested.as_deref() });
         }
     });
@@ -124,12 +134,32 @@ fn nested(sqlstate: &[u8; 5]) -> Option<Vec<u8>> {
     })
 }
 
+/// Changes the ERROR that was caught and will be raised again: its code, message and hint.
+pub(super) fn say(said: &Explanation) {
+    let text = |text: &str| CString::new(text.replace('\0', "")).unwrap_or_default();
+    let (message, hint) = (text(&said.message), text(&said.hint));
+    // SAFETY: between PG_CATCH and PG_RE_THROW the error lies on top of elog.c's stack; the texts are copied into its memory.
+    unsafe {
+        raw::errcode(said.code as i32);
+        raw::errmsg_internal(c"%s".as_ptr(), message.as_ptr());
+        raw::errhint(c"%s".as_ptr(), hint.as_ptr());
+    }
+}
+
+/// Whether the message that is being reported has a detail.
+fn has_detail() -> bool {
+    super::catalog::in_own_memory("pg_custodian failure", || {
+        // SAFETY: a message is being reported, and this is not its memory.
+        unsafe { !(*pg_sys::CopyErrorData()).detail.is_null() }
+    })
+}
+
 /// The transaction is being aborted; call it before anything of it is forgotten.
 pub(super) fn transaction_aborts() {
     if at_top() {
         // An error that was raised again, after it had been caught, may have come without a callback.
         await_flush();
-        tell(Some(attempt::sqlstate(raw::geterrcode())));
+        tell(Some(error::sqlstate(raw::geterrcode())));
     }
 }
 

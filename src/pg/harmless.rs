@@ -17,6 +17,10 @@ pub(super) struct Harmless<'a> {
     functions: &'a [Oid],
     /// Empty where no relation may be read, and nothing but functions be called.
     catalogs: &'a [Catalog],
+    /// Views whose own queries are nobody's to judge.
+    views: &'a [Oid],
+    /// These queries.
+    shown: Vec<*mut Query>,
 }
 
 impl Harmless<'_> {
@@ -25,18 +29,23 @@ impl Harmless<'_> {
     /// # Safety
     /// `node` is a node, a list of nodes, or NULL.
     pub(super) unsafe fn calls_only(node: *mut Node, functions: &[Oid]) -> bool {
-        let mut harmless = Harmless { functions, catalogs: &[] };
+        let mut harmless = Harmless { functions, catalogs: &[], views: &[], shown: Vec::new() };
         // SAFETY: as the caller promises.
         unsafe { !version::walk(node, Self::objects, (&raw mut harmless).cast()) }
     }
 
     /// Whether a query, with the queries in it, only calls `functions` and the server's own operators,
-    /// and reads nothing but those columns of `catalogs`.
+    /// and reads nothing but those columns of `catalogs` and what `views` show.
     ///
     /// # Safety
     /// The query is whole.
-    pub(super) unsafe fn only_looks_up(query: *mut Query, functions: &[Oid], catalogs: &[Catalog]) -> bool {
-        let mut harmless = Harmless { functions, catalogs };
+    pub(super) unsafe fn only_looks_up(
+        query: *mut Query,
+        functions: &[Oid],
+        catalogs: &[Catalog],
+        views: &[Oid],
+    ) -> bool {
+        let mut harmless = Harmless { functions, catalogs, views, shown: Vec::new() };
         // SAFETY: as the caller promises.
         unsafe { !version::walk(query.cast(), Self::objects, (&raw mut harmless).cast()) }
     }
@@ -46,7 +55,16 @@ impl Harmless<'_> {
         // SAFETY: PostgreSQL's walkers pass nodes or NULL, and the context we gave them.
         unsafe {
             let Some(head) = node.as_ref() else { return false };
-            let harmless = &*context.cast::<Harmless<'_>>();
+            let harmless = &mut *context.cast::<Harmless<'_>>();
+            if head.type_ == NodeTag::T_Query && harmless.shown.contains(&node.cast()) {
+                return false;
+            }
+            if head.type_ == NodeTag::T_RangeTblEntry {
+                let entry = &*node.cast::<pg_sys::RangeTblEntry>();
+                if harmless.views.contains(&version::tree::view_of(entry)) {
+                    harmless.shown.push(entry.subquery);
+                }
+            }
             if !harmless.permits(node) {
                 return true;
             }
@@ -124,8 +142,10 @@ impl Harmless<'_> {
         version::each_relation(query.rtable, version::query_permissions(query), |relation| {
             let listed = self.catalog(relation.relid);
             let read = columns(relation.selected);
+            let listed =
+                listed.is_some_and(|catalog| read.iter().all(|column| catalog.columns.contains(column)));
             reads_only &= relation.permissions == u64::from(pg_sys::ACL_SELECT)
-                && listed.is_some_and(|catalog| read.iter().all(|column| catalog.columns.contains(column)));
+                && (listed || self.views.contains(&relation.relid));
         });
         reads_only
             && query.commandType == CmdType::CMD_SELECT

@@ -3,7 +3,7 @@
 //! Promises: never raises; what has no name for people, or goes without saying, has none here. A new
 //! object has one only after [`see_own_changes`], and an altered one its old one until then.
 
-use super::catalog::in_own_memory;
+use super::catalog::{in_own_memory, relation_kind, scan, valid};
 use super::utility::Utility;
 use pgrx::PgTryBuilder;
 use pgrx::pg_sys::{self, Node, NodeTag, ObjectAddress, ObjectType, Oid};
@@ -206,4 +206,30 @@ unsafe fn bytes(text: *mut c_char) -> Option<Vec<u8>> {
 /// The result of `work`, or none if it raises an ERROR: a name is not worth a statement that has gone well.
 fn total<R>(work: impl FnOnce() -> Option<R> + std::panic::UnwindSafe) -> Option<R> {
     PgTryBuilder::new(work).catch_others(|_| None).execute()
+}
+
+/// pg_statistic_ext (pg_statistic_ext.h)
+const STATISTICS_CATALOG: Oid = Oid::from_u32(3381);
+
+/// The table that an index belongs to; `None` for what is no index.
+pub fn table_of_index(relid: Oid) -> Option<Oid> {
+    match relation_kind(relid)? {
+        pg_sys::RELKIND_INDEX | pg_sys::RELKIND_PARTITIONED_INDEX => {
+            // SAFETY: a system cache lookup; with missing_ok InvalidOid for what does not exist.
+            valid(unsafe { pg_sys::IndexGetRelation(relid, true) })
+        }
+        _ => None,
+    }
+}
+
+/// The table that an object of extended statistics is about.
+pub fn table_of_statistics(object: Oid) -> Option<Oid> {
+    let mut table = None;
+    let found = scan(STATISTICS_CATALOG, &["oid", "stxrelid"], |row| {
+        if row.oid(0) == Some(object) {
+            table = row.oid(1);
+        }
+        table.is_none()
+    });
+    found.ok().and(table)
 }

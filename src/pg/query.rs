@@ -36,6 +36,7 @@ pub(super) struct RawRelation {
     pub selected: *mut Bitmapset,
     pub inserted: *mut Bitmapset,
     pub updated: *mut Bitmapset,
+    pub limits: u64,
 }
 
 /// What a statement does with a relation, and with which of its columns.
@@ -53,6 +54,8 @@ pub struct RelationUse {
     pub selected: Vec<i16>,
     /// Columns inserted or updated; 0 stands for the whole row.
     pub written: Vec<i16>,
+    /// For which limits of its rows it was planned (see [`super::row_filter`]); 0 for none.
+    pub limits: u64,
 }
 
 impl From<RawRelation> for RelationUse {
@@ -73,6 +76,7 @@ impl From<RawRelation> for RelationUse {
             through: foreign.then_some(raw.check_as),
             selected: columns(raw.selected),
             written,
+            limits: raw.limits,
         }
     }
 }
@@ -184,6 +188,11 @@ impl<'a> Planned<'a> {
         Self { desc, plan: unsafe { &*(*desc).plannedstmt } }
     }
 
+    /// The plan itself.
+    pub(super) fn plan(&self) -> &'a PlannedStmt {
+        self.plan
+    }
+
     /// Names this execution until its end.
     pub fn key(&self) -> usize {
         self.desc as usize
@@ -252,6 +261,20 @@ impl<'a> Planned<'a> {
         self.each_raw(|raw| {
             any = true;
             other |= !catalogs.iter().any(|catalog| catalog.relid == raw.relid);
+        });
+        any && !other
+    }
+
+    /// Whether it only reads relations among `catalogs` and `views`, and what those views read.
+    pub fn only_looks_at(&self, catalogs: &[Catalog], views: &[Oid]) -> bool {
+        let (mut any, mut other) = (false, self.writes());
+        self.each_raw(|raw| {
+            any = true;
+            let listed = views.contains(&raw.relid)
+                || catalogs.iter().any(|catalog| catalog.relid == raw.relid)
+                // In a view owner's right, and all views are listed.
+                || raw.check_as != Oid::INVALID;
+            other |= !listed || raw.permissions != u64::from(pg_sys::ACL_SELECT);
         });
         any && !other
     }
@@ -376,6 +399,11 @@ impl<'a> Analysed<'a> {
         Self { query, source, lifetime: PhantomData }
     }
 
+    /// The query itself, for who alters it.
+    pub(super) fn node(&self) -> *mut Node {
+        self.query.cast()
+    }
+
     fn get(&self) -> &'a Query {
         // SAFETY: valid while the hook runs.
         unsafe { &*self.query }
@@ -409,8 +437,13 @@ impl<'a> Analysed<'a> {
     /// Whether it only calls functions among `allowed`, with constants and parameters, and reads
     /// nothing but columns of `catalogs`, by operators of the server itself.
     pub fn only_calls(&self, allowed: &[Oid], catalogs: &[Catalog]) -> bool {
+        self.only_looks_at(allowed, catalogs, &[])
+    }
+
+    /// The same, with whatever `views` show.
+    pub fn only_looks_at(&self, allowed: &[Oid], catalogs: &[Catalog], views: &[Oid]) -> bool {
         // SAFETY: the query is whole.
-        unsafe { Harmless::only_looks_up(self.query, allowed, catalogs) }
+        unsafe { Harmless::only_looks_up(self.query, allowed, catalogs, views) }
     }
 
     /// Whether it calls one of `functions` anywhere.

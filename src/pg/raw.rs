@@ -10,10 +10,11 @@
 #![allow(clashing_extern_declarations)]
 
 use super::version::Walker;
+use super::version::tree::Mutator;
 use pgrx::pg_sys::{
-    BackendState, Datum, FullTransactionId, FunctionCallInfo, Latch, Node, Oid, ParamListInfo, PlannedStmt,
-    ProcessUtilityContext, Query, QueryCompletion, QueryDesc, QueryEnvironment, ScanDirection,
-    SubTransactionId, TimestampTz,
+    AttrNumber, BackendState, Const, Datum, FullTransactionId, FunctionCallInfo, Index, Latch, List, Node,
+    Oid, ParamListInfo, PlannedStmt, ProcessUtilityContext, Query, QueryCompletion, QueryDesc,
+    QueryEnvironment, RangeTblEntry, ScanDirection, SubTransactionId, TimestampTz, Var,
 };
 use std::ffi::{c_char, c_int, c_void};
 
@@ -40,6 +41,10 @@ unsafe extern "C" {
     // elog.c
     pub safe fn geterrcode() -> c_int;
     pub safe fn getinternalerrposition() -> c_int;
+    pub fn errcode(sqlstate: c_int) -> c_int;
+    pub fn errmsg_internal(format: *const c_char, ...) -> c_int;
+    pub fn errdetail_internal(format: *const c_char, ...) -> c_int;
+    pub fn errhint(format: *const c_char, ...) -> c_int;
     // backend_status.c
     pub fn pgstat_report_activity(state: BackendState::Type, text: *const c_char);
     // sequence.c
@@ -59,6 +64,8 @@ unsafe extern "C-unwind" {
     // async.c
     pub fn Async_UnlistenAll();
     pub fn Async_Notify(channel: *const c_char, payload: *const c_char);
+    // auth-scram.c
+    pub fn pg_be_scram_build_secret(password: *const c_char) -> *mut c_char;
     // planner.c
     pub fn standard_planner(
         parse: *mut Query,
@@ -93,7 +100,58 @@ unsafe extern "C-unwind" {
         context: *mut c_void,
         flags: c_int,
     ) -> bool;
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    pub fn expression_tree_mutator(node: *mut Node, mutator: Mutator, context: *mut c_void) -> *mut Node;
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    pub fn expression_tree_mutator_impl(node: *mut Node, mutator: Mutator, context: *mut c_void)
+    -> *mut Node;
     pub fn exprType(expression: *const Node) -> Oid;
+    pub fn check_functions_in_node(
+        node: *mut Node,
+        checker: unsafe extern "C-unwind" fn(Oid, *mut c_void) -> bool,
+        context: *mut c_void,
+    ) -> bool;
+    // makefuncs.c
+    pub fn makeVar(
+        varno: c_int,
+        varattno: AttrNumber,
+        vartype: Oid,
+        vartypmod: i32,
+        varcollid: Oid,
+        varlevelsup: Index,
+    ) -> *mut Var;
+    pub fn exprTypmod(expression: *const Node) -> i32;
+    // what new nodes are made with, within a walk: copyfuncs.c, makefuncs.c, mcxt.c, list.c, value.c
+    pub fn copyObjectImpl(from: *const c_void) -> *mut c_void;
+    pub fn makeConst(
+        kind: Oid,
+        typmod: i32,
+        collation: Oid,
+        length: c_int,
+        value: Datum,
+        is_null: bool,
+        by_value: bool,
+    ) -> *mut Const;
+    pub fn palloc0(size: usize) -> *mut c_void;
+    pub fn pstrdup(text: *const c_char) -> *mut c_char;
+    pub fn makeString(text: *mut c_char) -> *mut Node;
+    pub fn lappend(list: *mut List, datum: *mut c_void) -> *mut List;
+    // rowsecurity.c
+    pub fn get_row_security_policies(
+        root: *mut Query,
+        entry: *mut RangeTblEntry,
+        index: c_int,
+        quals: *mut *mut List,
+        checks: *mut *mut List,
+        has_row_security: *mut bool,
+        has_sublinks: *mut bool,
+    );
+    // pg_inherits.c
+    pub fn has_subclass(relation: Oid) -> bool;
+    // lsyscache.c
+    pub fn func_volatile(function: Oid) -> c_char;
+    pub fn func_parallel(function: Oid) -> c_char;
+    pub fn get_func_retset(function: Oid) -> bool;
     // lsyscache.c
     pub fn get_opcode(operator: Oid) -> Oid;
     // utility.c

@@ -1,8 +1,11 @@
 //! Whether the backend is at work for itself: then our own hooks look away.
 
+use super::local::process_local;
 use std::cell::Cell;
 
-thread_local! {
+process_local! {
+    /// The innermost statement that runs is one of referential integrity.
+    static REFERENTIAL: Cell<bool> = const { Cell::new(false) };
     static INTERNAL: Cell<u32> = const { Cell::new(0) };
     static BLIND: Cell<bool> = const { Cell::new(false) };
 }
@@ -51,4 +54,20 @@ pub fn is_blind() -> bool {
 /// Whether an [`Internal`] scope is open.
 pub fn is_internal() -> bool {
     INTERNAL.get() != 0
+}
+
+/// A statement begins to run; returns what to give to [`leave_run`].
+pub(super) fn enter_run() -> bool {
+    REFERENTIAL.replace(super::session::in_referential_check())
+}
+
+/// It has stopped running.
+pub(super) fn leave_run(before: bool) {
+    REFERENTIAL.set(before);
+}
+
+/// Whether what is planned or started now is a statement that the server itself makes for a foreign key, and not one
+/// of a trigger or function that runs within such a statement and has inherited its rights.
+pub fn is_directly_referential() -> bool {
+    super::session::in_referential_check() && !REFERENTIAL.get()
 }

@@ -4,6 +4,7 @@
 //! copy of the table with a count in front of one of them stands in its place, from the postmaster on;
 //! putmessage_noblock calls that one (pqcomm.c). A parallel worker brings a table of its own, for messages to its leader.
 
+use super::local::process_local;
 use std::cell::Cell;
 use std::ffi::{c_char, c_int};
 use std::sync::OnceLock;
@@ -28,7 +29,7 @@ unsafe extern "C" {
 static NEXT: OnceLock<&'static Methods> = OnceLock::new();
 static COUNTING: OnceLock<Methods> = OnceLock::new();
 
-thread_local! {
+process_local! {
     static SENT: Cell<u64> = const { Cell::new(0) };
 }
 

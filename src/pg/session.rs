@@ -1,5 +1,6 @@
 //! Facts about this backend and its client.
 
+use super::local::process_local;
 use super::raw;
 use crate::error::ServerError;
 use pgrx::pg_sys::{self, Oid};
@@ -38,7 +39,7 @@ pub fn outer_user() -> Oid {
     raw::GetOuterUserId()
 }
 
-thread_local! {
+process_local! {
     /// The role last asked for, and whether it is a superuser.
     static SUPERUSER: Cell<Option<(Oid, bool)>> = const { Cell::new(None) };
     /// No role has changed since.
@@ -174,6 +175,19 @@ pub fn is_parallel_worker() -> bool {
     unsafe { pg_sys::ParallelWorkerNumber >= 0 }
 }
 
+/// Whether the session has a person for which this process works in parallel.
+pub fn leader_has_person() -> bool {
+    // SAFETY: this process is in shared memory, and so is the one that it works for, which waits for it.
+    let leader = unsafe {
+        match pg_sys::MyProc.as_ref().and_then(|own| own.lockGroupLeader.as_ref()) {
+            Some(leader) => leader.pid,
+            None => return false,
+        }
+    };
+    let mut sessions = super::sessions::of_database(database().to_u32()).into_iter();
+    sessions.any(|session| i64::from(session.pid) == i64::from(leader) && session.holder.is_some())
+}
+
 /// Errs in a parallel worker: what a session knows is in its leader's memory, and a worker that was
 /// asked would answer as nobody's. Only a function that is wrongly declared PARALLEL SAFE gets there.
 pub fn in_leader() -> Result<(), ServerError> {
@@ -218,7 +232,7 @@ pub fn is_exiting() -> bool {
     unsafe { pg_sys::proc_exit_inprogress }
 }
 
-thread_local! {
+process_local! {
     static LAST_WORDS: Cell<Option<[u8; 5]>> = const { Cell::new(None) };
 }
 
@@ -275,6 +289,12 @@ pub fn close_cursors() {
     unsafe { pg_sys::PortalHashTableDeleteAll() }
 }
 
+/// Whether the session has a cursor of this name.
+pub fn has_cursor(name: &[u8]) -> bool {
+    // SAFETY: looks a name up in the session's own table of cursors.
+    CString::new(name).is_ok_and(|name| unsafe { !pg_sys::GetPortalByName(name.as_ptr()).is_null() })
+}
+
 /// Sleeps until `until`, holding nothing; a request to cancel or to terminate is an ERROR here, as
 /// in pg_sleep.
 pub fn sleep_until(until: Instant) {
@@ -318,6 +338,12 @@ pub fn discard_leftovers() {
 /// Has every prepared statement planned anew, and judged anew, before it runs again. Raises nothing.
 pub fn forget_plans() {
     raw::ResetPlanCache();
+}
+
+/// Has all sessions make their plans anew, once the transaction commits.
+pub fn forget_plans_everywhere() {
+    // SAFETY: a message to all backends, sent at the commit.
+    unsafe { pg_sys::CacheInvalidateRelcacheAll() };
 }
 
 /// Cuts `text` to at most `limit` bytes without cutting a character in two.

@@ -2,10 +2,13 @@
 //!
 //! A slot is written by its own backend only, and nobody ever waits: beginning and end of a
 //! statement are plain stores, and what is said of the session's holder carries a version, so that
-//! readers see all of it or look again. Only `stopped` is written by others. A slot is given back
-//! when its process exits; after kill -9 the server makes new shared memory.
+//! readers see all of it or look again. Only what says that a statement was stopped is written by others, by
+//! one process per database. A slot is given back when its process exits; after kill -9 the server makes new
+//! shared memory.
 
-use super::{raw, session, version};
+use super::local::process_local;
+use super::words::Words;
+use super::{raw, session, stop_signal, version};
 use pgrx::pg_sys;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
@@ -14,6 +17,10 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicPtr, AtomicU32, AtomicU64, O
 pub const LABELS: usize = 4;
 /// Words for the labels of a slot: 3 KiB. What does not fit is cut, the last label first.
 const WORDS: usize = 384;
+/// Numbers in which a session says on what its statement relies.
+pub const RELIED: usize = 120;
+/// Words for the text that says why a statement was stopped: some 750 bytes.
+const WHY: usize = 96;
 /// Length that stands for a label that is not there.
 const ABSENT: u16 = u16::MAX;
 
@@ -43,6 +50,8 @@ struct Slot {
     login_role: AtomicU32,
     /// A statement that somebody stopped, and why: number * 256 + reason.
     stopped: AtomicU64,
+    /// The process that has sent a signal for it, which has not come yet.
+    stopper: AtomicI32,
     /// Odd while what follows is being written.
     version: AtomicU64,
     session: AtomicU64,
@@ -54,6 +63,10 @@ struct Slot {
     /// Of the labels, 16 bits each.
     lengths: AtomicU64,
     words: [AtomicU64; WORDS],
+    /// On what a statement relies, by its number.
+    relied: Words<RELIED>,
+    /// Why a statement was stopped, by its number.
+    why: Words<WHY>,
 }
 
 /// A session as it was at one moment.
@@ -73,6 +86,8 @@ pub struct View {
     pub statement: u64,
     pub running_since: Option<i64>,
     pub standing: Standing,
+    /// On what that statement relies: see [`rely`].
+    pub relied: Vec<i64>,
 }
 
 /// What a statement's own backend has found about it.
@@ -108,7 +123,7 @@ pub enum Stop {
 
 static SLOTS: AtomicPtr<Slot> = AtomicPtr::new(std::ptr::null_mut());
 
-thread_local! {
+process_local! {
     static OWN: Cell<Option<&'static Slot>> = const { Cell::new(None) };
 }
 
@@ -162,6 +177,7 @@ fn claim() -> Option<&'static Slot> {
     slot.standing.store(Standing::Bound as u32, Ordering::Relaxed);
     slot.pid.store(session::pid() as i32, Ordering::Release);
     OWN.set(Some(slot));
+    stop_signal::ask_before();
     // SAFETY: the callback lives as long as the library, which is never unloaded.
     unsafe { pg_sys::before_shmem_exit(Some(exiting), pg_sys::Datum::null()) }
     Some(slot)
@@ -228,7 +244,37 @@ fn begin() -> Option<u32> {
 pub(super) fn leave(outermost: bool) {
     if outermost && let Some(slot) = OWN.get() {
         slot.running_since.store(0, Ordering::Release);
+        if slot.stopped.load(Ordering::Relaxed) >> 8 == slot.statement.load(Ordering::Relaxed) {
+            stop_signal::forget_cancel();
+        }
     }
+}
+
+/// Whether the signal that has come from this process was meant for a statement that does not run any more. Signal
+/// handlers ask, once per signal.
+pub(super) fn is_too_late(sender: i32) -> bool {
+    // Who is out of sight (in another container, or the kernel) has the number 0.
+    let is_his = |slot: &&Slot| sender != 0 && slot.stopper.load(Ordering::Acquire) == sender;
+    let Some(slot) = OWN.get().filter(is_his) else { return false };
+    // Whoever gets the number of that process later is somebody else.
+    slot.stopper.store(0, Ordering::Relaxed);
+    slot.running_since.load(Ordering::Relaxed) == 0
+        || slot.stopped.load(Ordering::Relaxed) >> 8 != slot.statement.load(Ordering::Relaxed)
+}
+
+/// Number of the statement that this backend runs, or ran last; 0 if it has run none.
+pub fn statement() -> u64 {
+    own().map_or(0, |slot| slot.statement.load(Ordering::Relaxed))
+}
+
+/// Says on what the statement relies that this backend runs, in at most [`RELIED`] numbers that the caller chooses.
+/// Whoever has changed what it relies on, and looks at the sessions after that, sees it; or this backend sees the
+/// change after this call.
+pub fn rely(on: &[i64]) {
+    if let Some(slot) = own() {
+        slot.relied.say(slot.statement.load(Ordering::Relaxed), on.iter().map(|number| *number as u64));
+    }
+    fence(Ordering::SeqCst);
 }
 
 /// Says how the statement stands that is being judged, or runs. For what the client sent, not for
@@ -248,11 +294,12 @@ pub fn hold(holder: Option<&Holder>) {
     fence(Ordering::SeqCst);
 }
 
-/// Why somebody stopped the statement that this backend runs, or ran last.
-pub fn stopped_for() -> Option<u8> {
+/// Why somebody stopped the statement that this backend runs, or ran last: by number, and in his words.
+pub fn stopped_for() -> Option<(u8, Vec<u8>)> {
     let slot = OWN.get()?;
     let stopped = slot.stopped.load(Ordering::Acquire);
-    (stopped >> 8 == slot.statement.load(Ordering::Relaxed)).then_some(stopped as u8)
+    let statement = slot.statement.load(Ordering::Relaxed);
+    (stopped >> 8 == statement).then(|| (stopped as u8, slot.why.text_of(statement)))
 }
 
 /// The sessions of a database that have run anything yet.
@@ -284,9 +331,10 @@ impl View {
 
     /// Stops the statement, if it still runs, for a reason that [`stopped_for`] gives to its backend.
     /// The first reason stands.
-    pub fn stop(&self, how: Stop, reason: u8) {
+    pub fn stop(&self, how: Stop, reason: u8, why: &[u8]) {
         let Some(slot) = slots().get(self.index) else { return };
         if slot.stopped.load(Ordering::Acquire) >> 8 != self.statement {
+            slot.why.say_text(self.statement, why);
             slot.stopped.store(self.statement << 8 | u64::from(reason), Ordering::Release);
         }
         let signal = match how {
@@ -294,6 +342,7 @@ impl View {
             Stop::Terminate => libc::SIGTERM,
         };
         if self.still_runs_in(slot) {
+            slot.stopper.store(session::pid() as i32, Ordering::Release);
             // SAFETY: sends a signal to a backend and what it has started, as signalfuncs.c does.
             unsafe { libc::kill(-self.pid, signal) };
         }
@@ -352,6 +401,7 @@ impl Slot {
                 return None;
             }
             let running_since = self.running_since.load(Ordering::Acquire);
+            let statement = self.statement.load(Ordering::Acquire);
             let view = View {
                 index,
                 pid,
@@ -361,9 +411,10 @@ impl Slot {
                 session_role: self.session_role.load(Ordering::Relaxed),
                 role: self.role.load(Ordering::Relaxed),
                 holder: (version & 1 == 0).then(|| self.holder()).flatten(),
-                statement: self.statement.load(Ordering::Relaxed),
+                statement,
                 running_since: (running_since != 0).then_some(running_since),
                 standing: Standing::from_u32(self.standing.load(Ordering::Acquire)),
+                relied: self.relied.of(statement).into_iter().map(|word| word as i64).collect(),
             };
             fence(Ordering::Acquire);
             if version & 1 == 0 && self.version.load(Ordering::Relaxed) == version {

@@ -1,5 +1,6 @@
 //! What all processes of the server share.
 
+use super::local::process_local;
 use super::raw;
 use crate::error::ServerError;
 use pgrx::pg_sys;
@@ -172,7 +173,7 @@ pub fn generation() -> u64 {
     shared.wrapping_add(CHANGES.get() << 40)
 }
 
-thread_local! {
+process_local! {
     static CHANGES: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 

@@ -4,13 +4,14 @@
 //! and what is left of it as a setting is empty, so that nothing shows it: no SHOW, no view, no
 //! worker of a parallel query. No other source may give it: a token that is stored is anybody's.
 
+use crate::pg::local::process_local;
 use pgrx::pg_sys::{self, GucSource};
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 static mut VALUE: *mut c_char = std::ptr::null_mut();
 
-thread_local! {
+process_local! {
     static PENDING: Cell<bool> = const { Cell::new(false) };
     static PRESENTED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }

@@ -3,6 +3,7 @@
 //! They stand in postgresql.conf itself: none can be set by SQL, not by a superuser's ALTER SYSTEM either, whose
 //! statements they may be about. A number tells that one of them has changed, so that nobody reads a text at every statement to find that it is the same.
 
+use super::local::process_local;
 use pgrx::pg_sys::{self, GucSource};
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -24,7 +25,7 @@ pub const COUNT: usize = 4;
 static SETTINGS: OnceLock<&'static [TextSetting; COUNT]> = OnceLock::new();
 static mut VALUES: [*mut c_char; COUNT] = [std::ptr::null_mut(); COUNT];
 
-thread_local! {
+process_local! {
     static CHANGES: Cell<u64> = const { Cell::new(1) };
 }
 

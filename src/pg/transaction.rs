@@ -1,9 +1,10 @@
 //! What happens at the end of transactions and subtransactions.
 
+use super::local::process_local;
 use pgrx::pg_sys::{self, SubXactEvent, XactEvent};
 use std::cell::Cell;
 
-thread_local! {
+process_local! {
     static ANNOUNCE: Cell<bool> = const { Cell::new(false) };
     static WAKE_LAUNCHER: Cell<bool> = const { Cell::new(false) };
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
@@ -41,11 +42,11 @@ pub fn register() {
 }
 
 /// PostgreSQL calls it after the commit is in the log and visible (xact.c: CommitTransaction), or
-/// after the abort. It must not raise.
+/// after the abort. There it must not raise; before the commit it may.
 unsafe extern "C-unwind" fn transaction(event: XactEvent::Type, _argument: *mut std::ffi::c_void) {
     let ending = match event {
         XactEvent::XACT_EVENT_PRE_COMMIT => {
-            return super::hooks::quietly(super::connection::transaction_commits);
+            return super::connection::transaction_commits();
         }
         XactEvent::XACT_EVENT_COMMIT => Ending::Committed,
         XactEvent::XACT_EVENT_PREPARE => Ending::Prepared,

@@ -131,6 +131,39 @@ impl<'a> Utility<'a> {
         super::parameters::Parameters::new(self.parameters)
     }
 
+    /// The cursor that FETCH or MOVE names.
+    pub fn cursor(&self) -> Option<&'a [u8]> {
+        if self.tag() != NodeTag::T_FetchStmt {
+            return None;
+        }
+        // SAFETY: the tag says which struct the node is; the grammar names a cursor.
+        let name = unsafe { CStr::from_ptr((*self.node().cast::<pg_sys::FetchStmt>()).portalname) };
+        Some(name.to_bytes())
+    }
+
+    /// The cursor that a DECLARE has made to outlive its transaction, and its execution.
+    pub fn held_cursor(&self) -> Option<(&'a [u8], usize)> {
+        if self.tag() != NodeTag::T_DeclareCursorStmt {
+            return None;
+        }
+        // SAFETY: the tag says which struct the node is; the grammar names a cursor, which is there if the statement
+        // has gone well.
+        unsafe {
+            let declare = self.node().cast::<pg_sys::DeclareCursorStmt>();
+            if (*declare).options & pg_sys::CURSOR_OPT_HOLD as i32 == 0 {
+                return None;
+            }
+            let portal = pg_sys::GetPortalByName((*declare).portalname);
+            let key = portal.as_ref()?.queryDesc as usize;
+            Some((CStr::from_ptr((*declare).portalname).to_bytes(), key))
+        }
+    }
+
+    /// Whether it is a COPY.
+    pub fn copies(&self) -> bool {
+        self.tag() == NodeTag::T_CopyStmt
+    }
+
     /// The rows that it has sent so far, if it is a COPY that runs.
     pub(super) fn copied_out(&self) -> u64 {
         // SAFETY: the tag says which struct the node is.

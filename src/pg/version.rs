@@ -5,6 +5,9 @@ use super::raw;
 use pgrx::pg_sys::{self, Node, PlannedStmt, Query, QueryDesc, ScanDirection};
 use std::ffi::{c_int, c_void};
 
+pub(super) mod port;
+pub(super) mod tree;
+
 /// Index of AddinShmemInitLock among the main locks (lwlocknames.txt, lwlocklist.h).
 pub const ADDIN_SHMEM_INIT_LOCK: usize = 21;
 
@@ -53,14 +56,24 @@ pub(super) fn each_relation(
                     selected: entry.selectedCols,
                     inserted: entry.insertedCols,
                     updated: entry.updatedCols,
+                    // SAFETY: NULL or a string of the statement.
+                    limits: unsafe { super::predicate::stamp(entry.ctename) },
                 });
             }
         }
     }
     #[cfg(not(any(feature = "pg14", feature = "pg15")))]
     {
-        let _ = rtable;
-        for info in super::query::list::<pg_sys::RTEPermissionInfo>(permissions) {
+        // An entry of another kind has the name of its CTE there.
+        let limits = |number: usize| {
+            super::query::list::<pg_sys::RangeTblEntry>(rtable)
+                .find(|entry| {
+                    entry.rtekind == pg_sys::RTEKind::RTE_RELATION && entry.perminfoindex as usize == number
+                })
+                // SAFETY: NULL or a string of the statement.
+                .map_or(0, |entry| unsafe { super::predicate::stamp(entry.ctename) })
+        };
+        for (index, info) in super::query::list::<pg_sys::RTEPermissionInfo>(permissions).enumerate() {
             if info.requiredPerms != 0 {
                 each(RawRelation {
                     relid: info.relid,
@@ -69,9 +82,59 @@ pub(super) fn each_relation(
                     selected: info.selectedCols,
                     inserted: info.insertedCols,
                     updated: info.updatedCols,
+                    limits: limits(index + 1),
                 });
             }
         }
+    }
+}
+
+/// What is checked of an entry of the query's range table, if that is of a relation.
+pub(super) fn permissions_of(query: &Query, entry: *mut pg_sys::RangeTblEntry) -> Option<RawRelation> {
+    // SAFETY: an entry of the query.
+    let entry = unsafe { entry.as_ref() }?;
+    if entry.rtekind != pg_sys::RTEKind::RTE_RELATION {
+        return None;
+    }
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    {
+        let _ = query;
+        (entry.requiredPerms != 0).then_some(RawRelation {
+            relid: entry.relid,
+            permissions: entry.requiredPerms.into(),
+            check_as: entry.checkAsUser,
+            selected: entry.selectedCols,
+            inserted: entry.insertedCols,
+            updated: entry.updatedCols,
+            limits: 0,
+        })
+    }
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    {
+        let index = (entry.perminfoindex as usize).checked_sub(1)?;
+        let info = super::query::list::<pg_sys::RTEPermissionInfo>(query.rteperminfos).nth(index)?;
+        (info.requiredPerms != 0).then_some(RawRelation {
+            relid: info.relid,
+            permissions: info.requiredPerms,
+            check_as: info.checkAsUser,
+            selected: info.selectedCols,
+            inserted: info.insertedCols,
+            updated: info.updatedCols,
+            limits: 0,
+        })
+    }
+}
+
+/// Whether it is MERGE, which 14 does not know.
+pub(super) fn is_merge(command: pg_sys::CmdType::Type) -> bool {
+    #[cfg(feature = "pg14")]
+    {
+        let _ = command;
+        false
+    }
+    #[cfg(not(feature = "pg14"))]
+    {
+        command == pg_sys::CmdType::CMD_MERGE
     }
 }
 
@@ -330,6 +393,47 @@ pub(super) unsafe fn attribute_name<'a>(desc: pg_sys::TupleDesc, column: usize) 
     unsafe { std::ffi::CStr::from_ptr((*attribute(desc, column)).attname.data.as_ptr()) }
 }
 
+/// Name, type, type modifier and collation of a table's column, counted from 0, and whether it was dropped.
+///
+/// # Safety
+/// As for [`attribute`].
+pub(super) unsafe fn row_column(
+    desc: pg_sys::TupleDesc,
+    column: usize,
+) -> (std::ffi::CString, pg_sys::Oid, i32, pg_sys::Oid, bool) {
+    // SAFETY: as the caller promises.
+    let (name, attribute) = unsafe { (attribute_name(desc, column).to_owned(), &*attribute(desc, column)) };
+    (name, attribute.atttypid, attribute.atttypmod, attribute.attcollation, attribute.attisdropped)
+}
+
+/// Whether a table's column, counted from 0, is generated.
+///
+/// # Safety
+/// As for [`attribute`].
+pub(super) unsafe fn is_generated(desc: pg_sys::TupleDesc, column: usize) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { (*attribute(desc, column)).attgenerated != 0 }
+}
+
+/// The names of the columns that COPY takes if none are named, as a list of String nodes.
+///
+/// # Safety
+/// The descriptor of an open relation.
+pub(super) unsafe fn copied_columns(desc: pg_sys::TupleDesc) -> *mut pg_sys::List {
+    let mut names = std::ptr::null_mut();
+    // SAFETY: as the caller promises; the names are copied.
+    unsafe {
+        for column in 0..usize::try_from((*desc).natts).unwrap_or(0) {
+            let attribute = &*attribute(desc, column);
+            if !attribute.attisdropped && attribute.attgenerated == 0 {
+                let name = pg_sys::makeString(pg_sys::pstrdup(attribute.attname.data.as_ptr()));
+                names = pg_sys::lappend(names, name.cast());
+            }
+        }
+    }
+    names
+}
+
 /// An object's kind and name.
 ///
 /// # Safety
@@ -411,62 +515,14 @@ pub(super) fn is_grouping(kind: pg_sys::RTEKind::Type) -> bool {
     }
 }
 
-/// Database and role that a client asked for when it connected.
-///
-/// pgrx does not know the struct. From 16 on the log's own formatting tells (elog.c: log_line_prefix); before, the
-/// struct is read as libpq-be.h of 14 and 15 lays it out, as far as these two fields.
-///
-/// # Safety
-/// `port` is this backend's connection.
-#[cfg(any(feature = "pg14", feature = "pg15"))]
-pub(super) unsafe fn wished_names(port: *const pg_sys::Port) -> [Vec<u8>; 2] {
-    use std::ffi::{CStr, c_char, c_int};
-    #[repr(C)]
-    struct SockAddr {
-        address: libc::sockaddr_storage,
-        length: libc::socklen_t,
-    }
-    #[repr(C)]
-    struct Port {
-        sock: c_int,
-        noblock: bool,
-        proto: u32,
-        laddr: SockAddr,
-        raddr: SockAddr,
-        remote_host: *mut c_char,
-        remote_hostname: *mut c_char,
-        remote_hostname_resolv: c_int,
-        remote_hostname_errcode: c_int,
-        remote_port: *mut c_char,
-        can_accept_connections: c_int,
-        database_name: *mut c_char,
-        user_name: *mut c_char,
-    }
-    let text = |name: *mut c_char| match name.is_null() {
-        true => Vec::new(),
-        // SAFETY: a name of the start-up packet, NUL-terminated.
-        false => unsafe { CStr::from_ptr(name) }.to_bytes().to_vec(),
-    };
-    // SAFETY: as the caller promises.
-    unsafe {
-        let port = &*port.cast::<Port>();
-        [text(port.database_name), text(port.user_name)]
-    }
+/// The privileges that an entry of an access control list gives: 32 bits of a word before 16, all of it since.
+pub(super) fn privileges(item: &pg_sys::AclItem) -> u64 {
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    return u64::from(item.ai_privs);
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    return item.ai_privs;
 }
 
-/// See above.
-///
-/// # Safety
-/// As above.
-#[cfg(not(any(feature = "pg14", feature = "pg15")))]
-pub(super) unsafe fn wished_names(_port: *const pg_sys::Port) -> [Vec<u8>; 2] {
-    [c"%d", c"%u"].map(|format| {
-        // SAFETY: these two formats look at the connection only, not at a message.
-        unsafe {
-            let buffer = pg_sys::makeStringInfo();
-            pg_sys::log_status_format(buffer, format.as_ptr(), std::ptr::null_mut());
-            let length = usize::try_from((*buffer).len).unwrap_or(0);
-            std::slice::from_raw_parts((*buffer).data.cast::<u8>(), length).to_vec()
-        }
-    })
-}
+/// Whether function 4100 is pg_read_file_old: 17 has no such function, and 18 gives the number to another one.
+pub(super) const READS_FILES_AS_OF_OLD: bool =
+    cfg!(any(feature = "pg14", feature = "pg15", feature = "pg16"));

@@ -1,5 +1,6 @@
 //! What background workers need of the server.
 
+use super::local::process_local;
 use super::shared::{self, DatabaseSlot, Process, ProcessState, Shared};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags};
 use pgrx::pg_sys::{self, Oid};
@@ -145,7 +146,7 @@ pub enum End {
     Failed,
 }
 
-thread_local! {
+process_local! {
     static TOLD: Cell<bool> = const { Cell::new(false) };
     static PLACE: Cell<Option<&'static Process>> = const { Cell::new(None) };
 }

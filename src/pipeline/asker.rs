@@ -1,12 +1,13 @@
 //! Who asks for a statement to run, and how he is told that it does not.
 
+use crate::access::{credential, incident};
 use crate::capture::choice;
 use crate::capture::failure;
 use crate::capture::statement::{self as capture, Facts};
 use crate::error::{Report, ServerError, report};
 use crate::event::{Class, Origin, Shape};
 use crate::gate;
-use crate::identity::enrolled::{self, Mode};
+use crate::identity::enrolled::{self, Mode, Terms};
 use crate::identity::{IdentityError, Person, arrival, session as identity};
 use crate::pg::query::RelationUse;
 use crate::pg::session;
@@ -19,16 +20,7 @@ use std::rc::Rc;
 
 /// The enrolled role that the session acts for, and the stricter mode of the two it may have.
 pub(super) fn enrolled() -> Result<Option<(Oid, Mode)>, ServerError> {
-    let (login, outer) = (session::session_user(), session::outer_user());
-    let first = enrolled::mode_of(login)?.map(|mode| (login, mode));
-    if outer == login {
-        return Ok(first);
-    }
-    let second = enrolled::mode_of(outer)?.map(|mode| (outer, mode));
-    Ok(match (first, second) {
-        (Some(a), Some(b)) => Some(if b.1 > a.1 { b } else { a }),
-        (a, b) => a.or(b),
-    })
+    Ok(enrolled::of_session()?.map(|(role, terms)| (role, terms.mode)))
 }
 
 /// Verifies the token that came with the connection, if that is still to be done. Whoever needs no
@@ -38,7 +30,9 @@ pub(super) fn arrive() -> Result<(), ServerError> {
         return Ok(());
     }
     arrival::arrive();
-    if !Asker::find()?.0.needs_person()
+    let asker = Asker::find()?.0;
+    // A credential's session has its person, whatever came with it.
+    if (!asker.needs_person() || asker.person.is_some())
         && let Some(error) = arrival::failure()
     {
         pgrx::warning!("the token given at the start of the session was not accepted: {error}");
@@ -47,12 +41,12 @@ pub(super) fn arrive() -> Result<(), ServerError> {
 }
 
 fn is_recorded(has_person: bool, is_enrolled: bool) -> bool {
-    settings::audit_roles() == AuditRoles::All
-        || has_person
+    has_person
         || is_enrolled
         || session::is_superuser(session::session_user())
         // SET SESSION AUTHORIZATION makes no superuser unseen.
         || session::is_superuser(session::login_user())
+        || settings::audit_roles() == AuditRoles::All
 }
 
 /// Whether the session is one whose statements are recorded whatever they touch. Ends no identity, and
@@ -67,7 +61,7 @@ pub(super) fn leaves_trace() -> bool {
 
 /// Who asks: the enrolled role, if any, and the person, if any.
 pub(super) struct Asker {
-    pub(super) enrolled: Option<(Oid, Mode)>,
+    pub(super) enrolled: Option<(Oid, Terms)>,
     pub(super) person: Option<Rc<Person>>,
     pub(super) serial: u64,
     pub(super) now: i64,
@@ -78,8 +72,15 @@ impl Asker {
     /// elsewhere it is just gone.
     pub(super) fn find() -> Result<(Self, Option<IdentityError>), ServerError> {
         let now = session::now();
-        let enrolled = enrolled()?;
-        let (person, ended) = match identity::check(now) {
+        let enrolled = enrolled::of_session()?;
+        let found = match credential::ended(now)? {
+            Some(error) => {
+                identity::end();
+                Err(error)
+            }
+            None => identity::check(now),
+        };
+        let (person, ended) = match found {
             Ok(person) => (person, None),
             Err(error) => (None, Some(error)),
         };
@@ -93,19 +94,33 @@ impl Asker {
         Ok((asker, ended))
     }
 
+    fn mode(&self) -> Option<Mode> {
+        self.enrolled.map(|(_, terms)| terms.mode)
+    }
+
     pub(super) fn needs_person(&self) -> bool {
-        self.enrolled.is_some_and(|(_, mode)| mode >= Mode::Identify)
+        self.mode() >= Some(Mode::Identify)
+    }
+
+    /// Whether a person needs grants.
+    pub(super) fn is_governed(&self) -> bool {
+        self.mode() == Some(Mode::Govern)
     }
 
     /// The role on whose account a person is needed and not there.
     pub(super) fn lacks_person(&self) -> Option<Oid> {
-        let (role, mode) = self.enrolled?;
-        (mode >= Mode::Identify && self.person.is_none()).then_some(role)
+        let (role, terms) = self.enrolled?;
+        (terms.mode >= Mode::Identify && self.person.is_none()).then_some(role)
+    }
+
+    /// Whether the number of rows is limited.
+    pub(super) fn is_limited(&self) -> bool {
+        self.enrolled.is_some_and(|(_, terms)| terms.limits_rows())
     }
 
     pub(super) fn governed(&self) -> Option<gate::Asker<'_>> {
-        let (role, mode) = self.enrolled?;
-        Some(gate::Asker { role, mode, person: self.person.as_deref(), now: self.now })
+        let (role, Terms { mode, ad_hoc, .. }) = self.enrolled?;
+        Some(gate::Asker { role, mode, person: self.person.as_deref(), ad_hoc, now: self.now })
     }
 
     /// Whether a statement that starts now is recorded; `relevant` if it touches what is protected.
@@ -117,7 +132,7 @@ impl Asker {
         text: impl Fn() -> &'a [u8],
         uses: impl Fn() -> Vec<RelationUse>,
     ) -> bool {
-        if !settings::nested_statements() && capture::is_nested() {
+        if capture::is_nested() && !settings::nested_statements() && !self.is_in_emergency() {
             return false;
         }
         if relevant || self.is_accountable() {
@@ -128,7 +143,7 @@ impl Asker {
         if !is_recorded && !is_chosen {
             return false;
         }
-        if !settings::trigger_statements() && origin() == Origin::Trigger {
+        if origin() == Origin::Trigger && !settings::trigger_statements() {
             return false;
         }
         if !is_chosen {
@@ -142,6 +157,12 @@ impl Asker {
     /// Whether statements are recorded whatever they touch.
     fn is_recorded(&self) -> bool {
         is_recorded(self.person.is_some(), self.enrolled.is_some())
+    }
+
+    /// Whether the person acts under break-glass: then nothing is left out. Rather a record too many.
+    fn is_in_emergency(&self) -> bool {
+        let live = |person: &Rc<Person>| incident::in_emergency(person, self.now).unwrap_or(true);
+        self.person.as_ref().is_some_and(live)
     }
 
     /// Whether an unrecorded statement of theirs must not run.
@@ -163,7 +184,7 @@ impl Asker {
         match trail::secure() {
             Ok(()) => Ok(number),
             Err(error) if self.is_accountable() => {
-                capture::withdrawn(number, crate::pg::attempt::sqlstate(error.code() as i32));
+                capture::withdrawn(number, error.sqlstate());
                 failure::recorded_ahead();
                 Err(report(error))
             }
@@ -177,6 +198,7 @@ impl Asker {
 
 /// Records the refusal of a statement and turns it into the error to raise.
 /// `text` is the statement's, as `build::text` keeps it.
+#[cold]
 pub(super) fn refuse(
     asker: &Asker,
     error: impl Report,
@@ -200,7 +222,7 @@ fn record_refusal(
     text: &[u8],
     shape: impl FnOnce() -> Shape,
 ) -> ErrorReport {
-    let sqlstate = crate::pg::attempt::sqlstate(error.code() as i32);
+    let sqlstate = error.sqlstate();
     // A refusal's shape is built anew each time: no key that another statement could have.
     let key = [b"refused".as_slice(), &asker.now.to_le_bytes()].concat();
     let facts = Facts { at: asker.now, text, grants: &[], parameters: &[], parameter_count: 0, key: &key };

@@ -8,6 +8,7 @@
 use crate::event::{Note, Outcome};
 use crate::journal::Io;
 use crate::journal::recovery::{Start, begin_epoch};
+use crate::pg::local::process_local;
 use crate::pg::{session, shared};
 use crate::settings::JournalIo;
 use crate::{settings, trail};
@@ -57,7 +58,7 @@ pub fn start_journal() -> bool {
 /// Between two warnings of the same.
 const WARNINGS: Duration = Duration::from_secs(60);
 
-thread_local! {
+process_local! {
     static WARNED: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 

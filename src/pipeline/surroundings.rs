@@ -3,7 +3,7 @@
 use super::harmless;
 use crate::ledger::guard;
 use crate::pg::harmless::Catalog;
-use crate::pg::query::Planned;
+use crate::pg::local::process_local;
 use crate::pg::{catalog, session, shared, transaction};
 use pgrx::pg_sys::Oid;
 use std::cell::RefCell;
@@ -18,6 +18,10 @@ pub(super) struct Surroundings {
     pub(super) identifying: Vec<Oid>,
     /// Catalogs that a session without a person may read.
     pub(super) readable: Vec<Catalog>,
+    /// Functions that people are served with, whatever they may call.
+    pub(super) serving: Vec<Oid>,
+    /// Views of ours that tell people what they may do.
+    pub(super) telling: Vec<Oid>,
     /// Functions that are given a token.
     pub(super) presenting: Vec<Oid>,
     /// Functions that may be given another secret: the key of an issuer that signs with HS256.
@@ -27,6 +31,18 @@ pub(super) struct Surroundings {
     /// All relations of the extension, sorted.
     members: Vec<u32>,
 }
+
+const SERVING: [(&str, &[&str]); 2] = [
+    ("custodian", &["has_group", "claims"]),
+    ("access", &["request_access", "approve", "reject", "cancel", "break_glass", "renew"]),
+];
+
+const TELLING: [(&str, &str); 4] = [
+    ("custodian", "queries"),
+    ("access", "my_grants"),
+    ("access", "my_requests"),
+    ("access", "pending_approvals"),
+];
 
 impl Surroundings {
     fn look(generation: u64) -> Self {
@@ -42,6 +58,8 @@ impl Surroundings {
             installed: true,
             identifying,
             readable: harmless::catalogs(),
+            serving: SERVING.iter().flat_map(|(schema, names)| catalog::functions(schema, names)).collect(),
+            telling: TELLING.iter().filter_map(|(schema, name)| catalog::relation(schema, name)).collect(),
             presenting: ours(&["set_identity"]),
             confiding: ours(&["trust_issuer", "rotate_keys"]),
             ledger: guard::schema(),
@@ -60,16 +78,9 @@ impl Surroundings {
             _ => false,
         }
     }
-
-    /// Whether the statement uses one of our relations.
-    pub(super) fn keeps_any_of(&self, planned: &Planned<'_>) -> bool {
-        let mut any = false;
-        planned.each_relid(|relid| any |= self.keeps(relid));
-        any
-    }
 }
 
-thread_local! {
+process_local! {
     static SURROUNDINGS: RefCell<Option<Rc<Surroundings>>> = const { RefCell::new(None) };
 }
 
@@ -84,13 +95,16 @@ pub(super) fn installed() -> Option<Rc<Surroundings>> {
     let known = match known {
         Some(known) if known.generation == generation || !session::in_transaction() => known,
         _ if !session::in_transaction() => return None,
-        _ => {
-            catalog::watch_names();
-            transaction::register();
-            let fresh = Rc::new(Surroundings::look(generation));
-            SURROUNDINGS.replace(Some(fresh.clone()));
-            fresh
-        }
+        _ => look_again(generation),
     };
     known.installed.then_some(known)
+}
+
+#[cold]
+fn look_again(generation: u64) -> Rc<Surroundings> {
+    catalog::watch_names();
+    transaction::register();
+    let fresh = Rc::new(Surroundings::look(generation));
+    SURROUNDINGS.replace(Some(fresh.clone()));
+    fresh
 }

@@ -7,12 +7,20 @@
 
 use super::surroundings::installed;
 use super::{asker, failures};
+use crate::access::credential;
 use crate::capture::failure;
+use crate::error::report;
 use crate::event::{Note, Outcome};
 use crate::pg::connection::{Departure, Wish};
 use crate::pg::{session, shared, start_option};
 use crate::trail;
+use pgrx::pg_sys::panic::ErrorReport;
 use serde_json::json;
+
+/// Whether whoever logs in may. Only of credentials is anything asked here.
+pub(super) fn admitting() -> Result<(), ErrorReport> {
+    credential::admit(installed().is_some()).map_err(report)
+}
 
 /// A session begins. The configuration is read now, for the statements that fail where it cannot be.
 pub(super) fn connected() {

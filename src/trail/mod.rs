@@ -11,6 +11,7 @@ mod session;
 use crate::error::Report;
 use crate::event::{Forwarded, Note, Object, Outcome, PersonTag, Shape, codec};
 use crate::journal::{Appender, JournalError, Shared};
+use crate::pg::local::process_local;
 use crate::pg::shared;
 use pgrx::PgSqlErrorCode;
 use session::Trail;
@@ -108,7 +109,7 @@ pub struct Beginning<'a> {
     pub key: &'a [u8],
 }
 
-thread_local! {
+process_local! {
     static TRAIL: RefCell<Option<Box<Trail>>> = const { RefCell::new(None) };
 }
 
@@ -126,6 +127,11 @@ pub fn set_person(person: Option<PersonTag>) {
 /// `shape` is built only if `key` is new. It may read catalogs, and must not run statements.
 pub fn begin(beginning: &Beginning<'_>, shape: impl FnOnce() -> Shape) -> Result<u32, TrailError> {
     with(|trail| trail.begin(beginning, shape))
+}
+
+/// Whether this text is what was recorded last under this key: then it holds nothing that must not be recorded.
+pub fn has_sent(key: &[u8], text: &[u8]) -> bool {
+    TRAIL.with_borrow(|trail| trail.as_ref().is_some_and(|trail| trail.has_sent(key, text)))
 }
 
 /// Records that a statement ended.
@@ -186,6 +192,7 @@ pub fn statements() -> Option<u32> {
 }
 
 /// Says in the server log, at most once a minute and session, that events are being lost.
+#[cold]
 pub fn warn(error: &TrailError) {
     with(|trail| trail.warn(error));
 }

@@ -145,6 +145,12 @@ impl Trail {
         Ok(statement)
     }
 
+    /// Whether this text was recorded last under this key.
+    pub(super) fn has_sent(&self, key: &[u8], text: &[u8]) -> bool {
+        let known = self.shapes[place_of(key)].as_ref();
+        known.is_some_and(|known| known.text_segment != 0 && known.text == text && known.key == key)
+    }
+
     pub(super) fn end(&mut self, ending: Ending) {
         let transaction = session::transaction_number();
         let mut end = End {
@@ -199,10 +205,15 @@ impl Trail {
         }
         codec::put_end(&mut self.buffer, end);
         if let Err(error) = self.append() {
-            self.warn(&error);
-            // Without its end a statement stays open, and the journal with it.
-            self.owed.push(self.buffer.clone());
+            self.owe(&error);
         }
+    }
+
+    /// Without its end a statement stays open, and the journal with it.
+    #[cold]
+    fn owe(&mut self, error: &TrailError) {
+        self.warn(error);
+        self.owed.push(self.buffer.clone());
     }
 
     /// Records how a transaction ended that no statement of the client's ended: a procedure did, or the
@@ -295,14 +306,19 @@ impl Trail {
     fn forget_lost(&mut self, journal: &Shared) {
         let failures = journal.sync_failures();
         if failures != self.failures {
-            self.context_segment = 0;
-            for known in self.shapes.iter_mut().flatten() {
-                (known.segment, known.text_segment) = (0, 0);
-            }
+            self.forget_explained();
         }
         // From before the last wait: nobody will wait for that any more, and its segment may be gone.
         self.unsynced = None;
         self.failures = failures;
+    }
+
+    #[cold]
+    fn forget_explained(&mut self) {
+        self.context_segment = 0;
+        for known in self.shapes.iter_mut().flatten() {
+            (known.segment, known.text_segment) = (0, 0);
+        }
     }
 
     pub(super) fn secure(&mut self) -> Result<(), TrailError> {
@@ -359,9 +375,13 @@ impl Trail {
         let roles = (session::session_user().to_u32(), role.to_u32());
         let same_application = session::with_application_name(|name| name == self.context.application);
         let is_known = same_application && !self.person_changed && !self.encoded_context.is_empty();
-        if is_known && roles == self.roles {
-            return;
+        if !is_known || roles != self.roles {
+            self.describe_context(is_known, roles);
         }
+    }
+
+    #[cold]
+    fn describe_context(&mut self, is_known: bool, roles: (u32, u32)) {
         if roles != self.roles {
             let names = if session::in_transaction() {
                 self.roles = roles;
@@ -387,13 +407,17 @@ impl Trail {
 
     /// Where the shape with this key is kept; `None` for one that is too large to be remembered.
     fn shape_place(&mut self, key: &[u8], build: impl FnOnce() -> Shape) -> Option<usize> {
-        let place = (hash(key) % SHAPES as u64) as usize;
+        let place = place_of(key);
         if let Some(known) = &self.shapes[place]
             && known.key == key
         {
             return Some(place);
         }
-        let shape = build();
+        self.describe_shape(place, key, build())
+    }
+
+    #[cold]
+    fn describe_shape(&mut self, place: usize, key: &[u8], shape: Shape) -> Option<usize> {
         let number = self.next_shape;
         self.next_shape = number.checked_add(1).unwrap_or(1);
         let mut encoded = Vec::new();
@@ -417,6 +441,7 @@ impl Trail {
         }
     }
 
+    #[cold]
     pub(super) fn warn(&mut self, error: &TrailError) {
         const MINUTE: i64 = 60_000_000;
         let now = session::now();
@@ -425,6 +450,11 @@ impl Trail {
             pgrx::log!("pg_custodian: events are not being recorded: {error}");
         }
     }
+}
+
+/// Where a shape with this key is kept, if it is.
+fn place_of(key: &[u8]) -> usize {
+    (hash(key) % SHAPES as u64) as usize
 }
 
 /// FNV-1a over eight bytes at a time: it only picks a place, the key itself is compared in full.

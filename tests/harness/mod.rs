@@ -10,9 +10,14 @@
 pub mod clock;
 pub mod command;
 pub mod disk;
+pub mod generator;
+pub mod load;
+pub mod masked;
+pub mod script;
 pub mod shop;
 pub mod standby;
 pub mod token;
+pub mod transcript;
 pub mod wire;
 
 use postgres::error::{DbError, SqlState};
@@ -165,6 +170,8 @@ impl Cluster {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let mut program = command::as_server(&self.bin.join("pg_ctl"));
+            // postgres_fdw and dblink need its own libpq; another version's may be installed.
+            program.env("LD_LIBRARY_PATH", self.bin.join("../lib"));
             for (name, value) in &self.environment {
                 program.env(name, value);
             }

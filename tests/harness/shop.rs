@@ -1,9 +1,11 @@
 //! The situation most tests start from: a shop whose staff share the login `readonly`, an issuer of
 //! tokens that the shop trusts, and customers some of whose fields are masked.
 
+use super::command::cpu_ticks;
 use super::token::{AUDIENCE, Algorithm, ISSUER, Signer, random_text};
-use super::{Cluster, Wanted, custodian};
+use super::{Cluster, Wanted, custodian, wait_for};
 use postgres::Client;
+use std::collections::HashMap;
 
 pub struct Shop {
     pub cluster: Cluster,
@@ -189,6 +191,30 @@ impl Statement {
 
 pub fn identify(client: &mut Client, token: &str) -> Result<u64, postgres::Error> {
     client.execute("select custodian.set_identity($1)", &[&token])
+}
+
+/// Waits until so many statements of other sessions are beyond all judgement: asleep, held up by a client that
+/// does not read, or busy for longer than planning takes.
+///
+/// # Arguments
+/// * `of` - whose: a condition on custodian.live_sessions(), say `user_id = 'alice'`
+pub fn wait_until_under_way(admin: &mut Client, of: &str, statements: usize) {
+    const TICKS: u64 = 6;
+    let query = format!(
+        "select pid, coalesce(wait_event in ('PgSleep', 'ClientWrite'), false)
+         from custodian.live_sessions() join pg_stat_activity using (pid)
+         where running_since is not null and pid <> pg_backend_pid() and {of}"
+    );
+    let mut first_seen = HashMap::new();
+    wait_for("the statements", || {
+        let running = admin.query(&query, &[]).unwrap();
+        let under_way = running.iter().filter(|row| {
+            let pid = row.get::<_, i32>(0) as u32;
+            let used = cpu_ticks(pid);
+            row.get(1) || used - *first_seen.entry(pid).or_insert(used) >= TICKS
+        });
+        under_way.count() == statements
+    });
 }
 
 /// Waits until the ledger has what was journalled.

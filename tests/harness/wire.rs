@@ -28,6 +28,11 @@ impl Answer {
         std::str::from_utf8(&self.body).unwrap().trim_end_matches('\0')
     }
 
+    /// The message without its kind and length.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The SQLSTATE of an ErrorResponse.
     pub fn sqlstate(&self) -> &str {
         let fields = self.body.split(|byte| *byte == 0);

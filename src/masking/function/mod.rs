@@ -4,9 +4,22 @@
 //! an error message would show the value; never the whole value unless that value is itself a mask.
 //! Texts are bytes in the database's encoding; bytes that are not UTF-8 are masked entirely.
 
+pub mod calendar;
+pub mod card;
+pub mod decimal;
 pub mod email;
+pub mod iban;
+pub mod ip;
+pub mod json;
 pub mod keyed;
+pub mod name;
+pub mod number;
 pub mod partial;
+pub mod paths;
+pub mod phone;
+pub mod redact;
+#[cfg(test)]
+pub mod samples;
 
 /// What stands where something is hidden.
 pub const HIDDEN: &str = "***";

@@ -7,7 +7,8 @@
 //! Not called for messages below log_min_messages: then a stopped statement keeps PostgreSQL's words.
 
 use super::{Handlers, handlers, quietly};
-use crate::pg::{attempt, conceal, session};
+use crate::error;
+use crate::pg::{conceal, session};
 use pgrx::PgSqlErrorCode;
 use pgrx::pg_sys::{self, ErrorData, emit_log_hook_type};
 use std::ffi::{CStr, c_char, c_int};
@@ -50,7 +51,7 @@ unsafe extern "C-unwind" fn trampoline(data: *mut ErrorData) {
 /// Remembers what ends the session, for what it leaves open: nothing else tells why, when its last
 /// transaction is aborted. A client that is gone shows by messages that only the log gets.
 fn remember(data: &ErrorData) {
-    let sqlstate = attempt::sqlstate(data.sqlerrcode);
+    let sqlstate = error::sqlstate(data.sqlerrcode);
     let ends = data.elevel == pg_sys::FATAL as c_int
         || data.elevel == pg_sys::COMMERROR as c_int && sqlstate.starts_with(b"08");
     if ends {
@@ -58,7 +59,8 @@ fn remember(data: &ErrorData) {
     }
 }
 
-/// Puts the reason into the message about a statement, or session, that was stopped from outside.
+/// Puts the reason into the message about a statement, or session, that was stopped from outside: where no
+/// other hook saw it on its way up (`explained`), as at a commit.
 ///
 /// elog.c sends the message to the client after this hook (EmitErrorReport).
 fn explain(handlers: &Handlers, data: &mut ErrorData) {
@@ -67,11 +69,12 @@ fn explain(handlers: &Handlers, data: &mut ErrorData) {
         SHUT_DOWN => true,
         _ => return,
     };
-    if let Some((message, hint)) = (handlers.stopped)(session) {
+    if let Some(said) = (handlers.stopped)(session) {
+        data.sqlerrcode = said.code as c_int;
         // SAFETY: the texts get copies of their own, as elog.c expects.
         unsafe {
-            data.message = copied(data, message.as_bytes());
-            data.hint = copied(data, hint.as_bytes());
+            data.message = copied(data, said.message.as_bytes());
+            data.hint = copied(data, said.hint.as_bytes());
         }
     }
 }

@@ -3,8 +3,9 @@
 //! Around the predecessor; an ERROR closes the record and passes on. What the statement itself
 //! processed was counted by ExecutorRun.
 
-use super::{active, guarded, quietly};
+use super::{active, explained, guarded, quietly};
 use crate::pg::attempt::attempt;
+use crate::pg::query::Planned;
 use crate::pg::{raw, sessions};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, ExecutorFinish_hook_type, QueryDesc};
@@ -20,7 +21,9 @@ pub(super) fn install() {
 }
 
 unsafe extern "C-unwind" fn trampoline(desc: *mut QueryDesc) {
-    let Some(handlers) = active() else {
+    // SAFETY: the argument is the hook's. What only reads has no triggers to fire and nothing left to write.
+    let handlers = active().filter(|_| unsafe { Planned::new(desc) }.writes());
+    let Some(handlers) = handlers else {
         // SAFETY: passes on what the executor gave us.
         return unsafe { next(desc) };
     };
@@ -32,6 +35,7 @@ unsafe extern "C-unwind" fn trampoline(desc: *mut QueryDesc) {
         attempt(
             || next(desc),
             |sqlstate| {
+                let sqlstate = explained(outermost, sqlstate);
                 sessions::leave(outermost);
                 quietly(|| (handlers.failed)(key, depth, 0, sqlstate));
             },

@@ -3,10 +3,12 @@
 //! Around the predecessor: statements started meanwhile are nested in this one. A cursor is run
 //! once per FETCH, so counts add up. An ERROR closes the record and passes on.
 
-use super::{active, guarded, quietly};
+use super::{active, explained, guarded, quietly};
 use crate::pg::attempt::attempt;
 use crate::pg::query::Planned;
-use crate::pg::{sessions, version};
+use crate::pg::receiver::{self, Exit};
+use crate::pg::tree::stamp;
+use crate::pg::{scope, sessions, version};
 use pgrx::pg_sys::{self, ExecutorRun_hook_type, QueryDesc, ScanDirection};
 
 static mut NEXT: ExecutorRun_hook_type = None;
@@ -32,14 +34,23 @@ pub(in crate::pg) unsafe extern "C-unwind" fn trampoline(
             return version::next_executor_run(NEXT, desc, direction, count, once);
         };
         let key = desc as usize;
-        let (depth, outermost) = guarded(|| sessions::entering(|| (handlers.running)(key)));
+        let (depth, outermost) = guarded(|| {
+            sessions::entering(|| (handlers.running)(key, stamp::destination(desc), Exit::of(desc)))
+        });
+        let behind = receiver::put_on(desc);
+        let referential = scope::enter_run();
         attempt(
             || version::next_executor_run(NEXT, desc, direction, count, once),
             |sqlstate| {
+                receiver::take_off(desc, behind);
+                scope::leave_run(referential);
+                let sqlstate = explained(outermost, sqlstate);
                 sessions::leave(outermost);
                 quietly(|| (handlers.failed)(key, depth, Planned::new(desc).processed(), sqlstate));
             },
         );
+        receiver::take_off(desc, behind);
+        scope::leave_run(referential);
         sessions::leave(outermost);
         quietly(|| (handlers.ran)(key, depth, Planned::new(desc).processed()));
     }

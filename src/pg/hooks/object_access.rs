@@ -5,6 +5,7 @@
 //! is not in them yet, and what was altered stands there as it was.
 
 use super::{active, guarded};
+use crate::pg::builtin::{self, Reach};
 use crate::pg::failure;
 use pgrx::pg_sys::{self, ObjectAccessType, Oid, object_access_hook_type};
 use std::ffi::{c_int, c_void};
@@ -81,7 +82,10 @@ unsafe extern "C-unwind" fn trampoline(
             {
                 Some(Access::Called)
             }
-            ObjectAccessType::OAT_FUNCTION_EXECUTE if object.to_u32() >= pg_sys::FirstNormalObjectId => {
+            ObjectAccessType::OAT_FUNCTION_EXECUTE
+                if object.to_u32() >= pg_sys::FirstNormalObjectId
+                    || builtin::reach(object) != Reach::Nowhere =>
+            {
                 Some(Access::Executed)
             }
             // VACUUM FULL, CLUSTER and their like alter internally and keep the content.

@@ -2,10 +2,12 @@
 //!
 //! Around the predecessor. Called in an aborted transaction for ROLLBACK and its kin, where no
 //! catalog may be read. A CALL can end transactions in its middle, so the statement's place among
-//! the others is kept in this frame and not undone by callbacks. An ERROR closes the record.
+//! the others is kept in this frame and not undone by callbacks. An ERROR closes the record. COPY of a table that
+//! is masked becomes COPY of a query first, for judgement and record, too.
 
-use super::{active, guarded, quietly};
+use super::{active, explained, guarded, quietly};
 use crate::pg::attempt::attempt;
+use crate::pg::tree::copy;
 use crate::pg::utility::Utility;
 use crate::pg::{raw, sessions};
 use pgrx::pg_sys::{
@@ -37,13 +39,21 @@ unsafe extern "C-unwind" fn trampoline(
 ) {
     // SAFETY: passes on what the caller gave us; the view ends with the guard; frames own nothing.
     unsafe {
-        let next =
-            || next(statement, source, read_only, context, parameters, environment, receiver, completion);
-        let Some(handlers) = active() else { return next() };
+        let next = |statement| {
+            next(statement, source, read_only, context, parameters, environment, receiver, completion)
+        };
+        let Some(handlers) = active() else { return next(statement) };
+        let copies = || (handlers.copied)(&Utility::new(statement, source, context, parameters));
+        let statement = guarded(|| Ok(copies()?.map_or(statement, |table| copy::of_query(statement, table))));
         let utility = || Utility::new(statement, source, context, parameters);
         let judge = || (handlers.utility_starting)(&utility());
         let (ticket, outermost) = guarded(|| sessions::entering(judge));
-        attempt(next, |sqlstate| {
+        let work = || {
+            next(statement);
+            guarded(|| (handlers.utility_closing)(ticket));
+        };
+        attempt(work, |sqlstate| {
+            let sqlstate = explained(outermost, sqlstate);
             sessions::leave(outermost);
             quietly(|| {
                 let processed = Utility::new(statement, source, context, parameters).copied_out();
