@@ -4,6 +4,7 @@
 mod harness;
 
 use harness::clock::Clock;
+use harness::promise::{Lateness, in_the_end};
 use harness::shop::{sync, verified};
 use harness::{Cluster, custodian, refusal, text, wait_for};
 use postgres::Client;
@@ -38,6 +39,37 @@ fn say(admin: &mut Client, what: &str, times: usize) {
 fn partitions(admin: &mut Client) -> Vec<String> {
     let query = "select inhrelid::regclass::text from pg_inherits where inhparent = 'audit.ledger'::regclass order by 1";
     admin.query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+fn writer(admin: &mut Client) -> i32 {
+    let query = "select pid from pg_stat_activity
+                 where backend_type = 'pg_custodian ledger writer' and datname = current_database()";
+    admin.query_one(query, &[]).unwrap().get(0)
+}
+
+/// In maintenance. Up to 16, PostgreSQL describes a table anew when a column's statistics target changes, under a lock
+/// beside which rows are appended: what the writer holds of the old description must not be freed twice.
+#[test]
+fn a_month_is_altered_again_and_again_while_it_is_appended_to() {
+    let cluster = custodian().conf("pg_custodian.maintenance = on").start();
+    cluster.create_database("kept");
+    let mut admin = cluster.superuser("kept");
+    say(&mut admin, "before", 1);
+    let (first, month) = (writer(&mut admin), partitions(&mut admin).remove(0));
+    let (begun, mut rounds) = (Instant::now(), 0);
+    while begun.elapsed() < Duration::from_secs(8) {
+        let target = rounds % 100;
+        let alter = format!("alter table {month} alter column command set statistics {target}");
+        // Each of them is a row to append.
+        admin.batch_execute(&alter).unwrap();
+        rounds += 1;
+    }
+    sync(&mut admin);
+    assert_eq!(writer(&mut admin), first, "another writer");
+    let query =
+        format!("select count(*) from audit.statements where statement like 'alter table {month} alter%'");
+    assert_eq!(admin.query_one(&query, &[]).unwrap().get::<_, i64>(0), rounds);
+    assert!(verified(&mut admin));
 }
 
 #[test]
@@ -343,12 +375,13 @@ fn the_questions_of_auditors_do_not_read_everything() {
     // Created, read, deleted from.
     assert_eq!(admin.query_one(found, &[]).unwrap().get::<_, i64>(0), 3);
     // What an index leaves out would be missing here: every row by its number, and by its time.
-    let by_index =
-        "select count(*) from generate_series(1, (select max(seq) from audit.ledger), 997) as n(seq)
+    let by_index = "select count(*) from generate_series(1, $1::bigint, 997) as n(seq)
                     where exists (select from audit.ledger as l where l.seq = n.seq)";
     admin.batch_execute("set enable_seqscan = off").unwrap();
-    let found: i64 = admin.query_one(by_index, &[]).unwrap().get(0);
-    assert_eq!(found, (rows - 1) / 997 + 1);
+    // Each look has added rows meanwhile, and goes on adding them.
+    let last: i64 = admin.query_one("select max(seq) from audit.ledger", &[]).unwrap().get(0);
+    let found: i64 = admin.query_one(by_index, &[&last]).unwrap().get(0);
+    assert_eq!(found, (last - 1) / 997 + 1);
 }
 
 /// Rows that lie on an earlier page than a row before them, and rows that no index scan finds by number.
@@ -387,7 +420,14 @@ fn rows_lie_in_order_however_long_they_are_and_whenever_the_writer_dies() {
         let load = "do $$ declare n int; begin for n in 1..20000 loop perform n; end loop; end $$";
         admin.simple_query(load).unwrap();
         let writer = "select pid from pg_stat_activity where backend_type = 'pg_custodian ledger writer' and datname = 'kept'";
-        let pid: i32 = admin.query_one(writer, &[]).unwrap().get(0);
+        let mut pid: i32 = 0;
+        wait_for("a writer", || {
+            let found = admin.query_opt(writer, &[]).unwrap();
+            found.is_some_and(|row| {
+                pid = row.get(0);
+                true
+            })
+        });
         harness::command::kill_hard(pid.unsigned_abs());
         drop(admin);
         // The server restarts when it notices; until then it answers as before.
@@ -410,17 +450,26 @@ fn the_ledger_is_complete_within_a_second_after_the_load_and_idle_costs_nothing(
     cluster.create_database("kept");
     let mut outside = cluster.superuser("postgres");
     let mut admin = cluster.superuser("kept");
-    admin
-        .simple_query("do $$ declare n int; begin for n in 1..20000 loop perform n; end loop; end $$")
-        .unwrap();
-    admin.simple_query("select 1 as the_last_of_them").unwrap();
-    let end = Instant::now();
-    // Below SQL nobody waits for it: this look at the ledger is recorded later than what it looks for.
-    let there = "select 1 from audit.ledger where query = 'select 1 as the_last_of_them'";
-    while admin.query(there, &[]).unwrap().is_empty() {
-        assert!(end.elapsed() < Duration::from_secs(1), "the ledger lags behind");
-        sleep(Duration::from_millis(10));
+    let mut lateness = Lateness::default();
+    for round in 0..3 {
+        let before: i64 =
+            admin.query_one("select coalesce(max(seq), 0) from audit.ledger", &[]).unwrap().get(0);
+        admin
+            .simple_query("do $$ declare n int; begin for n in 1..20000 loop perform n; end loop; end $$")
+            .unwrap();
+        admin.simple_query(&format!("select {round} as the_last_of_them")).unwrap();
+        let end = Instant::now();
+        // Below SQL nobody waits for it: this look at the ledger is recorded later than what it looks for.
+        let there = format!(
+            "select 1 from audit.ledger where seq > {before} and query = 'select {round} as the_last_of_them'"
+        );
+        while admin.query(&there, &[]).unwrap().is_empty() {
+            in_the_end("the ledger", end.elapsed());
+            sleep(Duration::from_millis(10));
+        }
+        lateness.note("the ledger", end.elapsed());
     }
+    lateness.kept_the_promise();
     let worker = "select pid from pg_stat_activity where backend_type = 'pg_custodian ledger writer' and datname = 'kept'";
     let pid: i32 = outside.query_one(worker, &[]).unwrap().get(0);
     drop(admin);
@@ -435,7 +484,14 @@ fn the_ledger_is_complete_within_a_second_after_the_load_and_idle_costs_nothing(
             switches.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned();
         (transactions, wakeups)
     };
-    let before = figures();
-    sleep(Duration::from_secs(3));
-    assert_eq!(figures(), before, "transactions, and wake-ups of the ledger writer");
+    // What the steward does by the clock, a checkpoint each minute, may fall into one of them.
+    let quiet: Vec<_> = (0..3)
+        .map(|_| {
+            let before = figures();
+            sleep(Duration::from_secs(2));
+            (before, figures())
+        })
+        .collect();
+    let changed = quiet.iter().filter(|(before, after)| before != after).count();
+    assert!(changed <= 1, "transactions, and wake-ups of the ledger writer: {quiet:?}");
 }

@@ -94,12 +94,14 @@ unsafe fn free_space(relation: pg_sys::Relation, block: u32) -> Option<usize> {
 unsafe fn extend(relation: pg_sys::Relation, more: u32) -> u32 {
     // SAFETY: as the caller promises; the lock is the one under which relations grow.
     unsafe {
+        // First: nothing may be looked up under that lock, which nobody looks for in a deadlock.
+        let path = catalog::file_of((*relation).rd_id);
         pg_sys::LockRelationForExtension(relation, pg_sys::ExclusiveLock as i32);
         let blocks = count_blocks(relation);
         let within = blocks % pg_sys::RELSEG_SIZE;
         let more = more.min(pg_sys::RELSEG_SIZE - within);
         // The first page of a file makes the file, which is PostgreSQL's to do; so is to say what is wrong.
-        if within == 0 || !allocate(relation, blocks, more) {
+        if within == 0 || !path.is_some_and(|path| allocate(&path, blocks, more)) {
             let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
             let mode = pg_sys::ReadBufferMode::RBM_ZERO_AND_LOCK;
             let none = std::ptr::null_mut();
@@ -120,18 +122,12 @@ unsafe fn count_blocks(relation: pg_sys::Relation) -> u32 {
 }
 
 /// Reserves space for `more` pages behind the `blocks` that the file has, as PostgreSQL itself does from
-/// 16 on: a file that is filled with zeros page by page is written twice.
-///
-/// # Safety
-/// `relation` is open, and its extension lock is held.
-unsafe fn allocate(relation: pg_sys::Relation, blocks: u32, more: u32) -> bool {
+/// 16 on: a file that is filled with zeros page by page is written twice. `path` is that of its first file; the
+/// relation's extension lock is held.
+fn allocate(path: &str, blocks: u32, more: u32) -> bool {
     let page = pg_sys::BLCKSZ as libc::off_t;
     let (file, within) = (blocks / pg_sys::RELSEG_SIZE, blocks % pg_sys::RELSEG_SIZE);
-    // SAFETY: as the caller promises.
-    let Some(mut path) = catalog::file_of(unsafe { (*relation).rd_id }) else { return false };
-    if file > 0 {
-        path = format!("{path}.{file}");
-    }
+    let path = if file > 0 { format!("{path}.{file}") } else { path.to_string() };
     let Ok(file) = std::fs::OpenOptions::new().write(true).open(path) else { return false };
     let (start, length) = (libc::off_t::from(within) * page, libc::off_t::from(more) * page);
     // SAFETY: the file is open; the call touches nothing but its length and its space.
@@ -184,6 +180,9 @@ pub fn append(
             indexes.all = has_others(result, &indexes.ranges, sparse);
             let mut former = Former::new(columns);
             let callbacks = &raw const pg_sys::TTSOpsHeapTuple;
+            // The descriptor of now. Opening the indexes may have had the table's made anew; the old one is then freed
+            // at the end of the transaction (relcache.c, RememberToFreeTupleDescAtEOX), and by slots once more.
+            let desc = (*relation).rd_att;
             let slots: Vec<*mut pg_sys::TupleTableSlot> =
                 (0..rows.min(CALL)).map(|_| pg_sys::MakeSingleTupleTableSlot(desc, callbacks)).collect();
             let command = pg_sys::GetCurrentCommandId(true);

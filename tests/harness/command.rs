@@ -103,6 +103,17 @@ pub fn kill_hard(pid: u32) {
     plain(Path::new("kill")).arg("-9").arg(pid.to_string()).run();
 }
 
+/// Sends a signal, by its name without SIG, to who may be gone already.
+pub fn signal(pid: u32, name: &str) {
+    plain(Path::new("kill")).args([format!("-{name}"), pid.to_string()]).run();
+}
+
+/// Whether SIGSTOP has arrived, or the process is gone.
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 'Z', 'X']))
+}
+
 /// A zombie is dead: where nothing reaps orphans, it stays in the table for ever.
 pub fn is_alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))

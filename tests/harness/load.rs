@@ -64,6 +64,13 @@ pub fn during<R>(
     seed: u64,
     meanwhile: impl FnOnce() -> R,
 ) -> (Vec<List>, R) {
+    /// Also if `meanwhile` panics: the clients are waited for.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let stop = AtomicBool::new(false);
     let one = |client: u64| {
         let (mut list, mut dice) = (List::default(), Dice(seed ^ client << 32));
@@ -87,10 +94,22 @@ pub fn during<R>(
     thread::scope(|scope| {
         let one = &one;
         let threads: Vec<_> = (1..=clients).map(|client| scope.spawn(move || one(client))).collect();
+        let end = Stop(&stop);
         let result = meanwhile();
-        stop.store(true, Ordering::Relaxed);
+        drop(end);
         (threads.into_iter().map(|thread| thread.join().unwrap()).collect(), result)
     })
+}
+
+/// A session of the superuser, once the ledger has everything. The server may not have noticed the last kill when it
+/// lets him in, and end his session then.
+pub fn synced(cluster: &Cluster, database: &str) -> Client {
+    let mut found = None;
+    wait_for("the ledger", || {
+        found = cluster.try_superuser(database).ok();
+        found.as_mut().is_some_and(|client| client.simple_query("select audit.sync('180 s')").is_ok())
+    });
+    found.unwrap()
 }
 
 /// kill -9 of a process of the server that the condition selects.

@@ -12,8 +12,9 @@
 
 use super::token::{AUDIENCE, Algorithm, ISSUER, Signer, claims_but, now};
 use super::transcript::Session;
-use super::{Cluster, custodian};
+use super::{Cluster, Wanted, custodian};
 use postgres::Client;
+use postgres::error::SqlState;
 use serde_json::json;
 use std::fmt::Write as _;
 
@@ -157,7 +158,11 @@ pub struct World {
 
 impl World {
     pub fn open() -> Self {
-        let cluster = custodian()
+        Self::open_on(custodian())
+    }
+
+    pub fn open_on(server: Wanted) -> Self {
+        let cluster = server
             // Plans depend on nothing that happens in between.
             .conf("autovacuum = off")
             .conf("max_parallel_workers = 8")
@@ -176,7 +181,7 @@ impl World {
             world.govern(name);
         }
         for name in ["live", "twin", "copy", "plain"] {
-            world.admin(name).batch_execute("vacuum (full, analyze)").unwrap();
+            world.pack(name);
         }
         world.check();
         let version = "select current_setting('server_version_num')::int / 10000";
@@ -202,7 +207,20 @@ impl World {
     pub fn add_control(&self) {
         self.create("control");
         self.govern("control");
-        self.admin("control").batch_execute("vacuum (full, analyze)").unwrap();
+        self.pack("control");
+    }
+
+    /// Leaves no room in the tables, and has them known. Catalogs, too, are locked for it one after the other, and who
+    /// looks things up at the time, the ledger writer, may hold one and want another.
+    fn pack(&self, database: &str) {
+        let mut admin = self.admin(database);
+        super::wait_for("the tables to be packed", || match admin.batch_execute("vacuum (full, analyze)") {
+            Err(error) if error.code() == Some(&SqlState::T_R_DEADLOCK_DETECTED) => false,
+            packed => {
+                packed.unwrap();
+                true
+            }
+        });
     }
 
     /// The superuser.

@@ -13,6 +13,7 @@ pub mod disk;
 pub mod generator;
 pub mod load;
 pub mod masked;
+pub mod promise;
 pub mod script;
 pub mod shop;
 pub mod standby;
@@ -25,11 +26,12 @@ use postgres::{Client, Config, NoTls};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long a server may take to come up, to go down or to recover, on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What kind of server a test wants.
 pub struct Wanted {
@@ -178,7 +180,7 @@ impl Cluster {
             let started = program
                 .arg("-D")
                 .arg(self.data())
-                .args(["-w", "-t", "60", "-s", "start", "-l"])
+                .args(["-w", "-t", &PATIENCE.as_secs().to_string(), "-s", "start", "-l"])
                 .arg(self.directory.join("log"))
                 .run();
             if started.success {
@@ -198,7 +200,7 @@ impl Cluster {
         command::as_server(&self.bin.join("pg_ctl"))
             .arg("-D")
             .arg(self.data())
-            .args(["-w", "-t", "60", "-s", "-m", "fast", "stop"])
+            .args(["-w", "-t", &PATIENCE.as_secs().to_string(), "-s", "-m", "fast", "stop"])
             .succeed();
     }
 
@@ -264,12 +266,24 @@ impl Cluster {
 
     /// Makes a primary of a standby.
     pub fn promote(&self) {
-        self.superuser("postgres").execute("select pg_promote()", &[]).unwrap();
+        let promote = format!("select pg_promote(true, {})", PATIENCE.as_secs());
+        let promoted = self.superuser("postgres").query_one(&promote, &[]).unwrap();
+        assert!(promoted.get::<_, bool>(0), "the standby is none still");
     }
 
     /// Waits until the server answers again, for example after the death of a backend.
     pub fn wait_until_up(&self) {
         wait_for("the server", || self.config("postgres", "postgres").connect(NoTls).is_ok());
+    }
+
+    /// Waits until the server has noticed that one of its processes died, and answers again. Until it notices it
+    /// answers as before, and ends whom it answered.
+    ///
+    /// # Arguments
+    /// * `witness` - a session from before, which ends with all the others
+    pub fn wait_until_restarted(&self, mut witness: Client) {
+        wait_for("the end of all sessions", || witness.simple_query("select 1").is_err());
+        self.wait_until_up();
     }
 
     fn config(&self, user: &str, database: &str) -> Config {
@@ -407,8 +421,15 @@ fn directory_of(config: &str, option: &str) -> PathBuf {
     PathBuf::from(printed.stdout.trim())
 }
 
-/// A TCP port nobody listens on. Somebody may take it before the server does; then the server does not
-/// start and the test says so.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A TCP port nobody listens on, and that is not given to anybody else in this process. It lies below those
+/// that the kernel gives to clients: they would take it before the server does, or while the server is down.
+pub fn free_port() -> u16 {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Processes that run at the same time begin at different places.
+    let begin = std::process::id() % COUNT * 61;
+    let next = || begin + GIVEN.fetch_add(1, Ordering::Relaxed);
+    let mut ports = (0..COUNT).map(|_| u16::try_from(FIRST + next() % COUNT).unwrap());
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port is free")
 }

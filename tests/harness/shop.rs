@@ -1,11 +1,12 @@
 //! The situation most tests start from: a shop whose staff share the login `readonly`, an issuer of
 //! tokens that the shop trusts, and customers some of whose fields are masked.
 
-use super::command::cpu_ticks;
+use super::command::{cpu_ticks, is_stopped, signal};
 use super::token::{AUDIENCE, Algorithm, ISSUER, Signer, random_text};
-use super::{Cluster, Wanted, custodian, wait_for};
-use postgres::Client;
+use super::{Cluster, Wanted, custodian, refusal, wait_for};
+use postgres::{Client, SimpleQueryMessage};
 use std::collections::HashMap;
+use std::thread::{self, JoinHandle};
 
 pub struct Shop {
     pub cluster: Cluster,
@@ -193,15 +194,15 @@ pub fn identify(client: &mut Client, token: &str) -> Result<u64, postgres::Error
     client.execute("select custodian.set_identity($1)", &[&token])
 }
 
-/// Waits until so many statements of other sessions are beyond all judgement: asleep, held up by a client that
-/// does not read, or busy for longer than planning takes.
+/// Waits until so many statements of other sessions are beyond all judgement: asleep, waiting for parallel workers,
+/// held up by a client that does not read, or busy for longer than planning takes.
 ///
 /// # Arguments
 /// * `of` - whose: a condition on custodian.live_sessions(), say `user_id = 'alice'`
 pub fn wait_until_under_way(admin: &mut Client, of: &str, statements: usize) {
     const TICKS: u64 = 6;
     let query = format!(
-        "select pid, coalesce(wait_event in ('PgSleep', 'ClientWrite'), false)
+        "select pid, coalesce(wait_event in ('PgSleep', 'ExecuteGather', 'ClientWrite'), false)
          from custodian.live_sessions() join pg_stat_activity using (pid)
          where running_since is not null and pid <> pg_backend_pid() and {of}"
     );
@@ -211,15 +212,67 @@ pub fn wait_until_under_way(admin: &mut Client, of: &str, statements: usize) {
         let under_way = running.iter().filter(|row| {
             let pid = row.get::<_, i32>(0) as u32;
             let used = cpu_ticks(pid);
-            row.get(1) || used - *first_seen.entry(pid).or_insert(used) >= TICKS
+            row.get(1) || used.saturating_sub(*first_seen.entry(pid).or_insert(used)) >= TICKS
         });
         under_way.count() == statements
     });
 }
 
-/// Waits until the ledger has what was journalled.
+/// Somebody whose statement sleeps for longer than the test lasts, and whom nobody has a reason to stop.
+pub struct Sleeper {
+    pid: i32,
+    running: JoinHandle<Result<Vec<SimpleQueryMessage>, postgres::Error>>,
+}
+
+impl Sleeper {
+    pub fn new(mut client: Client, statement: &str) -> Self {
+        let pid = client.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+        let statement = statement.to_string();
+        Self { pid, running: thread::spawn(move || client.simple_query(&statement)) }
+    }
+
+    /// Wakes him, and says whether he slept until then.
+    pub fn slept_on(self, admin: &mut Client) -> bool {
+        admin.execute("select pg_cancel_backend($1)", &[&self.pid]).unwrap();
+        let error = refusal(self.end());
+        error.message() == "canceling statement due to user request"
+    }
+
+    /// Waits for the end of his statement.
+    pub fn end(self) -> Result<Vec<SimpleQueryMessage>, postgres::Error> {
+        self.running.join().unwrap()
+    }
+}
+
+/// Waits until the ledger has what was journalled, for longer than one would on a machine of one's own.
 pub fn sync(admin: &mut Client) {
-    admin.execute("select audit.sync()", &[]).unwrap();
+    admin.execute("select audit.sync('180 s')", &[]).unwrap();
+}
+
+/// Stops the ledger writer of this database for good while it rests, outside of any transaction, and returns its pid.
+/// Nothing but kill -9 ends it: whatever is done to the ledger until then, it does not write behind that.
+pub fn freeze_writer(admin: &mut Client) -> u32 {
+    let find = "select pid from pg_stat_activity
+                where backend_type = 'pg_custodian ledger writer' and datname = current_database()";
+    let rests =
+        "select exists (select from pg_stat_activity where pid = $1 and wait_event_type = 'Extension')";
+    let mut frozen = None;
+    wait_for("the ledger writer to rest", || {
+        let Some(pid) = admin.query(find, &[]).unwrap().first().map(|row| row.get::<_, i32>(0)) else {
+            return false;
+        };
+        let process = u32::try_from(pid).unwrap();
+        signal(process, "STOP");
+        wait_for("the ledger writer to stop", || is_stopped(process));
+        let stopped_at_rest: bool = admin.query_one(rests, &[&pid]).unwrap().get(0);
+        if stopped_at_rest {
+            frozen = Some(process);
+        } else {
+            signal(process, "CONT");
+        }
+        stopped_at_rest
+    });
+    frozen.unwrap()
 }
 
 /// Whether the ledger's chain holds.

@@ -10,7 +10,8 @@ use aws_lc_rs::signature::{
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Who issues, and for whom, in these tests.
 pub const ISSUER: &str = "https://id.shop.example";
@@ -151,6 +152,13 @@ pub fn claims_but(user: &str, groups: &[&str], changes: Value) -> Value {
 /// Seconds since 1970, as tokens count.
 pub fn now() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}
+
+/// Waits until this second is over: what expires in it has expired, whoever was slow on the way.
+pub fn wait_beyond(time: i64) {
+    while now() <= time {
+        sleep(Duration::from_millis(50));
+    }
 }
 
 pub fn encode(bytes: &[u8]) -> String {

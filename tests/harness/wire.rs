@@ -6,7 +6,6 @@
 use super::Cluster;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 pub struct Wire {
     stream: UnixStream,
@@ -52,7 +51,7 @@ impl Wire {
     pub fn connect(cluster: &Cluster, user: &str, database: &str) -> Self {
         let path = cluster.socket().join(format!(".s.PGSQL.{}", cluster.port()));
         let stream = UnixStream::connect(path).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(90))).unwrap();
+        stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
         let mut wire = Self { stream, waiting: Vec::new(), pid: 0 };
         let mut start = 196_608_i32.to_be_bytes().to_vec();
         for text in ["user", user, "database", database, ""] {
