@@ -285,15 +285,15 @@ fn there_is_no_way_around_a_grant() {
 #[test]
 fn what_was_prepared_before_the_end_does_not_run_after_it() {
     let (shop, mut admin) = governed();
+    let mut alice = shop.person("alice", &[]);
     admin
         .batch_execute(
-            "select access.grant_access('alice', '{select}', 'TABLE public.sales', '3 s', 'x');
-             select access.grant_access('alice', '{execute}', 'SCHEMA public', '3 s', 'x');
-             select access.grant_access('alice', '{ddl}', 'DATABASE', '3 s', 'x');
-             select access.grant_access('alice', '{update}', 'TABLE public.sales', '3 s', 'x', rows => 'id = 1')",
+            "select access.grant_access('alice', '{select}', 'TABLE public.sales', '4 s', 'x');
+             select access.grant_access('alice', '{execute}', 'SCHEMA public', '4 s', 'x');
+             select access.grant_access('alice', '{ddl}', 'DATABASE', '4 s', 'x');
+             select access.grant_access('alice', '{update}', 'TABLE public.sales', '4 s', 'x', rows => 'id = 1')",
         )
         .unwrap();
-    let mut alice = shop.person("alice", &[]);
     alice
         .batch_execute(
             "prepare p as select count(*) from public.sales; prepare f as select public.twice(2);
@@ -302,7 +302,12 @@ fn what_was_prepared_before_the_end_does_not_run_after_it() {
              begin; update public.sales set note = 'two' where id = 1; prepare transaction 'two'",
         )
         .unwrap();
-    wait_for("the end of the grants", || alice.simple_query("execute p").is_err());
+    wait_for("the end of the first grant", || alice.simple_query("execute p").is_err());
+    // They end one after the other, as they were given.
+    wait_for("the end of all of them", || {
+        let live = "select count(*) from access.grants where live";
+        admin.query_one(live, &[]).unwrap().get::<_, i64>(0) == 0
+    });
     for statement in ["execute p", "execute f", "execute u", "commit prepared 'two'"] {
         denied(&mut alice, statement);
     }
@@ -311,4 +316,30 @@ fn what_was_prepared_before_the_end_does_not_run_after_it() {
     identify(&mut bob, &shop.issuer.person("bob", &[])).unwrap();
     denied(&mut bob, "commit prepared 'two'");
     admin.batch_execute("rollback prepared 'two'").unwrap();
+}
+
+/// What we read in somebody's transaction must not be part of it: a grant given beside it would let it fail.
+#[test]
+fn serializable_transactions_have_read_nothing_of_ours() {
+    let (shop, mut admin) = governed();
+    let mut alice = shop.person("alice", &[]);
+    let read = "select access.grant_access('alice', '{select}', 'TABLE public.sales', '1 h', 'x')";
+    admin.batch_execute(read).unwrap();
+    alice
+        .batch_execute("begin isolation level serializable; select 1 from public.sales where id = 1")
+        .unwrap();
+    // The configuration changes: it is read anew, within the transaction.
+    admin
+        .batch_execute(
+            "select mask.protect('public.sales', 'note', 'null_value');
+             select access.grant_access('alice', '{update}', 'TABLE public.sales', '1 h', 'x')",
+        )
+        .unwrap();
+    alice.batch_execute("update public.sales set customer_id = 7 where id = 1").unwrap();
+    let locked = "select distinct relation::regclass::text from pg_locks
+                  where mode = 'SIReadLock' and pid <> pg_backend_pid() order by 1";
+    let locked: Vec<String> = admin.query(locked, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(!locked.is_empty(), "no predicate lock at all");
+    assert!(locked.iter().all(|table| table.contains("sales")), "{locked:?}");
+    alice.batch_execute("commit").unwrap();
 }

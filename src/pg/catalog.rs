@@ -2,6 +2,7 @@
 
 use super::harmless::Catalog;
 use super::local::process_local;
+use super::own_table;
 use crate::error::ServerError;
 use pgrx::FromDatum;
 use pgrx::memcxt::PgMemoryContexts;
@@ -133,27 +134,25 @@ pub fn scan(
                 };
                 places.push((0..count).find(is_it).unwrap_or(usize::MAX));
             }
-            let scan = pg_sys::systable_beginscan(
-                relation,
-                pg_sys::InvalidOid,
-                false,
-                std::ptr::null_mut(),
-                0,
-                std::ptr::null_mut(),
-            );
             let mut values = vec![pg_sys::Datum::null(); count];
             let mut nulls = vec![true; count];
-            loop {
-                let tuple = pg_sys::systable_getnext(scan);
-                if tuple.is_null() {
-                    break;
-                }
+            let mut take = |tuple| {
                 pg_sys::heap_deform_tuple(tuple, desc, values.as_mut_ptr(), nulls.as_mut_ptr());
-                if !each(&Row { values: &values, nulls: &nulls, places: &places }) {
-                    break;
+                each(&Row { values: &values, nulls: &nulls, places: &places })
+            };
+            if relid.to_u32() >= pg_sys::FirstNormalObjectId {
+                own_table::scan(relation, take);
+            } else {
+                let (index, none) = (pg_sys::InvalidOid, std::ptr::null_mut());
+                let scan = pg_sys::systable_beginscan(relation, index, false, none, 0, std::ptr::null_mut());
+                loop {
+                    let tuple = pg_sys::systable_getnext(scan);
+                    if tuple.is_null() || !take(tuple) {
+                        break;
+                    }
                 }
+                pg_sys::systable_endscan(scan);
             }
-            pg_sys::systable_endscan(scan);
             pg_sys::relation_close(relation, pg_sys::AccessShareLock as i32);
         }
         Ok(true)

@@ -31,6 +31,7 @@ pub mod mapped;
 mod named;
 pub mod objects;
 pub mod outlet;
+mod own_table;
 pub mod parallel;
 pub mod parameters;
 pub mod predicate;
