@@ -9,9 +9,9 @@ use crate::pg::local::process_local;
 use crate::pg::{session, shared, spi};
 use crate::trail;
 use pgrx::pg_sys::Oid;
+use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 
 /// What is asked of whoever uses an enrolled role. Ordered: each asks more than the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +75,7 @@ impl Terms {
 
 struct Known {
     generation: u64,
-    terms: HashMap<Oid, Terms>,
+    terms: FxHashMap<Oid, Terms>,
 }
 
 process_local! {

@@ -10,8 +10,8 @@ use crate::pg::{catalog, spi};
 use pgrx::JsonB;
 use pgrx::pg_sys::Oid;
 use pgrx::spi::SpiClient;
+use rustc_hash::FxHashMap;
 use serde_json::Value;
-use std::collections::HashMap;
 
 /// Reads an issuer with its keys, or `None` if it is not trusted.
 pub fn issuer(name: &str) -> Result<Option<Issuer>, IdentityError> {
@@ -119,8 +119,8 @@ pub fn remove(client: &mut SpiClient<'_>, issuer: &str) -> Result<bool, Identity
 
 /// All enrolled roles, and those of credentials, which nobody can let go. Reads the tables without SQL, so that hooks can
 /// ask; empty where the extension is not installed.
-pub fn terms_of_roles() -> Result<HashMap<Oid, enrolled::Terms>, ServerError> {
-    let mut roles = HashMap::new();
+pub fn terms_of_roles() -> Result<FxHashMap<Oid, enrolled::Terms>, ServerError> {
+    let mut roles = FxHashMap::default();
     let columns = ["role", "mode", "row_limit", "rows_per_hour", "ad_hoc"];
     catalog::rows("custodian", "enrolled_role", &columns, |row| {
         if let Some(role) = row.oid(0) {

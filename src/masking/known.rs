@@ -8,8 +8,8 @@ use crate::pg::lineage::{self, Column};
 use crate::pg::local::process_local;
 use crate::pg::{catalog, session, shared};
 use pgrx::pg_sys::Oid;
+use rustc_hash::FxHashMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// One policy, as far as it matters when somebody reads.
@@ -73,27 +73,27 @@ pub struct GeneratedView {
 #[derive(Debug, Default)]
 struct Resolved {
     names: u64,
-    relations: HashMap<Oid, Rc<[Protected]>>,
+    relations: FxHashMap<Oid, Rc<[Protected]>>,
 }
 
 /// Everything at one generation.
 #[derive(Debug, Default)]
 pub struct Known {
     generation: u64,
-    policies: HashMap<i64, Policy>,
-    by_column: HashMap<Oid, Vec<(i16, i64)>>,
-    by_schema: HashMap<String, Vec<i64>>,
+    policies: FxHashMap<i64, Policy>,
+    by_column: FxHashMap<Oid, Vec<(i16, i64)>>,
+    by_schema: FxHashMap<String, Vec<i64>>,
     resolved: RefCell<Resolved>,
     nothing: Rc<[Protected]>,
-    views: HashMap<Oid, GeneratedView>,
-    aggregates: HashMap<Oid, Oid>,
+    views: FxHashMap<Oid, GeneratedView>,
+    aggregates: FxHashMap<Oid, Oid>,
     oracles: Rc<[Oid]>,
 }
 
 impl Known {
-    pub fn new(policies: Vec<Policy>, aggregates: HashMap<Oid, Oid>, oracles: Rc<[Oid]>) -> Self {
-        let mut by_column: HashMap<Oid, Vec<(i16, i64)>> = HashMap::new();
-        let mut by_schema: HashMap<String, Vec<i64>> = HashMap::new();
+    pub fn new(policies: Vec<Policy>, aggregates: FxHashMap<Oid, Oid>, oracles: Rc<[Oid]>) -> Self {
+        let mut by_column: FxHashMap<Oid, Vec<(i16, i64)>> = FxHashMap::default();
+        let mut by_schema: FxHashMap<String, Vec<i64>> = FxHashMap::default();
         for policy in &policies {
             match &policy.on {
                 Target::Column { relation, attnum } => {
@@ -111,7 +111,7 @@ impl Known {
             by_schema,
             resolved: RefCell::default(),
             nothing: Rc::new([]),
-            views: HashMap::new(),
+            views: FxHashMap::default(),
             aggregates,
             oracles,
         }
@@ -154,7 +154,7 @@ impl Known {
         let columns = if columns.is_empty() { Rc::clone(&self.nothing) } else { columns.into() };
         let mut resolved = self.resolved.borrow_mut();
         if resolved.names != names {
-            *resolved = Resolved { names, relations: HashMap::new() };
+            *resolved = Resolved { names, relations: FxHashMap::default() };
         }
         resolved.relations.insert(relation, Rc::clone(&columns));
         columns
@@ -350,7 +350,7 @@ fn load() -> Result<Known, ServerError> {
     catalog::rows("mask", "generated_view", &["view", "relation"], |row| {
         pairs.extend(row.oid(0).zip(row.oid(1)));
     })?;
-    let mut aggregates = HashMap::new();
+    let mut aggregates = FxHashMap::default();
     catalog::rows("mask", "aggregate_view", &["view", "relation"], |row| {
         aggregates.extend(row.oid(0).zip(row.oid(1)));
     })?;

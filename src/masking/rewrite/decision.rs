@@ -9,8 +9,8 @@ use crate::pg::tree::expression::Expression;
 use crate::pg::tree::masks::{MaskedColumn, TableMasks};
 use crate::pg::{catalog, lineage, shared};
 use pgrx::pg_sys::Oid;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
@@ -31,12 +31,12 @@ type Shape = Rc<(i16, Vec<(i16, Vec<i16>)>)>;
 #[derive(Default)]
 struct Remembered {
     generation: (u64, u64),
-    keepers: Option<HashSet<u32>>,
-    shapes: HashMap<u32, Shape>,
-    families: HashMap<u32, Rc<Vec<Oid>>>,
-    maskings: HashMap<i64, (Masking, u64)>,
-    expressions: HashMap<(u32, i16, i64), Rc<Expression>>,
-    tables: HashMap<u32, (Columns, Rc<TableMasks>)>,
+    keepers: Option<FxHashSet<u32>>,
+    shapes: FxHashMap<u32, Shape>,
+    families: FxHashMap<u32, Rc<Vec<Oid>>>,
+    maskings: FxHashMap<i64, (Masking, u64)>,
+    expressions: FxHashMap<(u32, i16, i64), Rc<Expression>>,
+    tables: FxHashMap<u32, (Columns, Rc<TableMasks>)>,
 }
 
 /// pg_statistic and pg_statistic_ext_data.
@@ -182,7 +182,7 @@ pub fn keeps_masks(table: Oid) -> Result<bool, ServerError> {
     if let Some(keeps) = remembered(|known| known.keepers.as_ref().map(|keepers| keepers.contains(&key))) {
         return Ok(keeps);
     }
-    let mut keepers = HashSet::new();
+    let mut keepers = FxHashSet::default();
     catalog::rows("mask", "keeper", &["relation"], |row| {
         keepers.extend(row.oid(0).map(Oid::to_u32));
     })?;

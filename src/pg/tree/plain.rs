@@ -3,7 +3,7 @@
 //! An allow-list, for the many statements that have nothing to do with masking: what is not known to be plain is
 //! surveyed in full. Calls nothing of the server's, so that it needs no guard.
 
-use super::node::{each, is_table, tag};
+use super::node::{is_table, tag};
 use pgrx::pg_sys::{self, CmdType, List, Node, NodeTag, Oid, Query, RTEKind, RangeTblEntry};
 
 /// Expressions are not followed deeper.
@@ -25,7 +25,7 @@ pub(super) unsafe fn is_plain(query: *mut Query, is_free: &mut dyn FnMut(Oid) ->
             && query.onConflict.is_null()
             && query.withCheckOptions.is_null()
             && query.windowClause.is_null()
-            && each::<RangeTblEntry>(query.rtable).all(|entry| is_plain_entry(&*entry, is_free))
+            && every::<RangeTblEntry>(query.rtable, |entry| is_plain_entry(&*entry, is_free))
             && all_known(query.targetList, DEEPEST)
             && all_known(query.returningList, DEEPEST)
             && is_known(query.jointree.cast(), DEEPEST)
@@ -53,7 +53,28 @@ unsafe fn is_plain_entry(entry: &RangeTblEntry, is_free: &mut dyn FnMut(Oid) -> 
 
 unsafe fn all_known(list: *mut List, deepest: u32) -> bool {
     // SAFETY: a list of nodes or NULL.
-    unsafe { each::<Node>(list).all(|node| is_known(node, deepest)) }
+    unsafe { every::<Node>(list, |node| is_known(node, deepest)) }
+}
+
+/// Whether something is true of every element. Every plan comes here: a plain loop takes half the instructions of
+/// iterators that are not inlined.
+///
+/// # Safety
+/// A list of nodes of this type, or NULL.
+#[inline]
+unsafe fn every<T>(list: *mut List, mut is_true: impl FnMut(*mut T) -> bool) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let Some(list) = list.as_ref() else { return true };
+        let (mut cell, end) = (list.elements, list.elements.offset(list.length as isize));
+        while cell < end {
+            if !is_true((*cell).ptr_value.cast()) {
+                return false;
+            }
+            cell = cell.add(1);
+        }
+        true
+    }
 }
 
 /// Whether nothing in an expression, or in a join tree, leads to functions of somebody's.
