@@ -98,7 +98,7 @@ fn a_chat_bridge_tells_what_waits_and_what_happens() {
         .unwrap();
     let bridge = || {
         let mut bridge = plain(Path::new("timeout"));
-        bridge.arg("60").arg(state().join("clients/python/bin/python"));
+        bridge.arg("180").arg(state().join("clients/python/bin/python"));
         bridge.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/chat-bridge.py")).arg("--once");
         bridge.env("PGHOST", shop.cluster.socket()).env("PGPORT", shop.cluster.port().to_string());
         bridge.env("PGUSER", "chat_bridge").env("PGDATABASE", "shop");

@@ -9,7 +9,7 @@
 mod harness;
 
 use harness::load::{self, Dice, divide_by_zero, kill_one, mark, marked};
-use harness::shop::{self, verified};
+use harness::shop::verified;
 use harness::{Cluster, custodian};
 use postgres::Client;
 use std::collections::{HashMap, HashSet};
@@ -58,13 +58,21 @@ struct Kills {
     ways: [u32; 2],
 }
 
+impl Kills {
+    /// Of the whole server, and of a part of it.
+    fn of_both_kinds(&self) -> bool {
+        self.postmasters > 0 && self.backends + self.writers + self.workers > 0
+    }
+}
+
 const LEDGER_WRITER: &str = "backend_type = 'pg_custodian ledger writer' and datname = 'crash'";
 const OTHER_WORKERS: &str = "backend_type in ('pg_custodian launcher', 'pg_custodian steward')";
 const CLIENT: &str = "datname = 'crash' and backend_type = 'client backend' and pid <> pg_backend_pid()";
 
 fn kill_at_random(cluster: &Cluster, dice: &mut Dice, until: Instant) -> Kills {
     let mut kills = Kills::default();
-    while Instant::now() < until {
+    // On a slow machine there may be time for a few kills only, and all of the same kind.
+    while Instant::now() < until || !kills.of_both_kinds() {
         thread::sleep(Duration::from_millis(300 + dice.roll(1500)));
         match dice.roll(12) {
             0..=3 => {
@@ -132,8 +140,7 @@ fn no_statement_is_lost_or_doubled_by_kill_9() {
     let acknowledged: HashSet<u64> =
         lists.iter().flat_map(|list| list.acknowledged.iter().copied()).collect();
 
-    let mut admin = cluster.superuser(DATABASE);
-    shop::sync(&mut admin);
+    let mut admin = load::synced(&cluster, DATABASE);
     let found = recorded(&mut admin);
     let missing = acknowledged.iter().filter(|number| !found.contains_key(number)).count();
     let doubled = found.values().filter(|times| **times > 1).count();
@@ -161,10 +168,7 @@ fn no_statement_is_lost_or_doubled_by_kill_9() {
         found.len(),
         if chain { "holds" } else { "is broken" },
     );
-    assert!(
-        kills.backends + kills.writers + kills.workers > 0 && kills.postmasters > 0 || seconds < 15,
-        "nothing was killed"
-    );
+    assert!(kills.of_both_kinds(), "nothing was killed");
     assert!(acknowledged.len() > 100, "there was no load");
     assert_eq!((missing, doubled, invented), (0, 0, 0));
     assert!(chain, "the chain is broken");

@@ -3,7 +3,8 @@
 
 mod harness;
 
-use harness::shop::{self, Shop, identify, sync, wait_until_under_way};
+use harness::promise::{Lateness, in_the_end};
+use harness::shop::{self, Shop, Sleeper, identify, sync, wait_until_under_way};
 use harness::token::{ISSUER, claims_but};
 use harness::{Wanted, assert_refused, custodian, refusal, text, wait_for};
 use postgres::Client;
@@ -15,9 +16,6 @@ use std::time::{Duration, Instant};
 
 const DENIED: SqlState = SqlState::INSUFFICIENT_PRIVILEGE;
 const NO_PERSON: SqlState = SqlState::INVALID_AUTHORIZATION_SPECIFICATION;
-
-/// What is promised.
-const PROMISE: Duration = Duration::from_secs(1);
 
 /// Forty orders, joined to billions of rows.
 const FOREVER: &str =
@@ -85,8 +83,9 @@ struct Ending {
     end: Option<fn(&mut Client, &str, i64)>,
 }
 
-/// How long access lasts that ends by time.
-const SHORT: &str = "1.5 s";
+/// How long access lasts that ends by time: long enough for a statement to be under way on a busy machine.
+const SHORT: &str = "2.5 s";
+const SHORT_TIME: Duration = Duration::from_millis(2500);
 
 fn by_grant(_: &Shop, admin: &mut Client, _: &mut Client, user: &str, short: bool) -> i64 {
     orders(admin, user, if short { SHORT } else { "1 h" })
@@ -114,7 +113,7 @@ fn by_glass(_: &Shop, admin: &mut Client, client: &mut Client, user: &str, short
 fn by_token(shop: &Shop, admin: &mut Client, client: &mut Client, user: &str, short: bool) -> i64 {
     orders(admin, user, "1 h");
     if short {
-        let end = unix_time() + 1.5;
+        let end = unix_time() + SHORT_TIME.as_secs_f64();
         identify(client, &shop.issuer.sign(&claims_but(user, &[], json!({ "exp": end })))).unwrap();
     }
     0
@@ -219,6 +218,7 @@ fn endings() -> Vec<Ending> {
 #[test]
 fn whatever_ends_ends_what_runs_what_comes_next_what_is_open_and_what_is_prepared() {
     let (shop, mut admin) = governed();
+    let mut lateness = Lateness::default();
     for (number, ending) in endings().into_iter().enumerate() {
         for (letter, what) in [
             ("r", FOREVER),
@@ -240,7 +240,9 @@ fn whatever_ends_ends_what_runs_what_comes_next_what_is_open_and_what_is_prepare
             let begun = Instant::now();
             let finish = |admin: &mut Client| match ending.end {
                 Some(end) => end(admin, &user, grant),
-                None => sleep(Duration::from_millis(1505).saturating_sub(begun.elapsed())),
+                None => {
+                    sleep((SHORT_TIME + Duration::from_millis(5)).saturating_sub(begun.elapsed()));
+                }
             };
             if letter == "r" {
                 let running = run(client, what);
@@ -248,8 +250,7 @@ fn whatever_ends_ends_what_runs_what_comes_next_what_is_open_and_what_is_prepare
                 finish(&mut admin);
                 let asked = Instant::now();
                 let (mut client, result, ended) = running.join().unwrap();
-                let late = ended.saturating_duration_since(asked);
-                assert!(late < PROMISE, "{what_of}: {late:?}");
+                lateness.note(&what_of, ended.saturating_duration_since(asked));
                 let error = assert_refused(result, &ending.code);
                 let said = ending.said.replace("{grant}", &grant.to_string()).replace("{user}", &user);
                 assert_eq!(error.message(), format!("canceling statement because {said}"), "{what_of}");
@@ -284,6 +285,7 @@ fn whatever_ends_ends_what_runs_what_comes_next_what_is_open_and_what_is_prepare
             assert!(client.simple_query(ONE).is_err(), "{what_of}");
         }
     }
+    lateness.kept_the_promise();
     let stopped = shop.recorded("public.orders f, public.orders g");
     assert_eq!(stopped.len(), endings().len());
     for record in stopped {
@@ -323,7 +325,9 @@ fn whatever_runs_ends_with_its_grant() {
         "select 1 where public.folded() = 1",
         "do $$ begin perform id from public.orders; perform pg_sleep(60); end $$",
         "do $$ declare r record; begin for r in select id from public.orders loop perform pg_sleep(60); end loop; end $$",
-        "begin; declare c cursor for select pg_sleep(0.2) from public.orders; fetch 1 from c; fetch all from c",
+        // The first row at once: what ends between two statements is refused, not stopped.
+        "begin; declare c cursor for select pg_sleep(case id when 1 then 0 else 60 end) from public.orders;
+             fetch 1 from c; fetch all from c",
         "explain analyze select pg_sleep(60) from public.orders",
         "prepare p as select pg_sleep(60) from public.orders; execute p",
         "set statement_timeout = 0; set timezone = 'Pacific/Kiritimati'; select pg_sleep(60) from public.orders",
@@ -334,6 +338,7 @@ fn whatever_runs_ends_with_its_grant() {
         "begin; insert into public.checked values (2); commit",
         "create temp table mine as select pg_sleep(60)::text from public.orders",
     ];
+    let mut lateness = Lateness::default();
     for (number, statement) in statements.iter().enumerate() {
         let user = format!("u{number}");
         let client = shop.person(&user, &[]);
@@ -346,13 +351,14 @@ fn whatever_runs_ends_with_its_grant() {
         admin.execute("select access.revoke_access($1, 'done')", &[&grant]).unwrap();
         let asked = Instant::now();
         let (_, result, ended) = running.join().unwrap();
-        assert!(ended - asked < PROMISE, "{statement}: {:?}", ended - asked);
+        lateness.note(statement, ended.saturating_duration_since(asked));
         let error = assert_refused(result, &DENIED);
         if !statement.contains("busy") {
             let said = format!("canceling statement because grant {grant} on DATABASE was revoked");
             assert_eq!(error.message(), said, "{statement}");
         }
     }
+    lateness.kept_the_promise();
 }
 
 #[test]
@@ -366,24 +372,21 @@ fn what_does_not_rely_on_a_grant_does_not_end_with_it() {
     let second = orders(&mut admin, "alice", "2 h");
     let unused = give(&mut admin, "'alice', '{select}', 'TABLE public.other', '1 h', 'x'");
     let bobs = orders(&mut admin, "bob", "1 h");
-    let slow = "select pg_sleep(3) from (select 1 from public.orders limit 1) o";
-    let running = [("alice", slow), ("carol", "select pg_sleep(3)"), ("root", "")].map(
-        |(user, statement)| match user {
-            "root" => run(shop.admin(), slow),
-            user => run(shop.person(user, &[]), statement),
-        },
-    );
-    wait_until_running(&mut admin, "alice");
-    wait_until_running(&mut admin, "carol");
+    let slow = "select pg_sleep(600) from (select 1 from public.orders limit 1) o";
+    let running = [
+        Sleeper::new(shop.person("alice", &[]), slow),
+        Sleeper::new(shop.person("carol", &[]), "select pg_sleep(600)"),
+        Sleeper::new(shop.admin(), slow),
+    ];
+    wait_until_under_way(&mut admin, "true", 3);
     for grant in [first, unused, bobs] {
         admin.execute("select access.revoke_access($1, 'done')", &[&grant]).unwrap();
     }
     let third = orders(&mut admin, "alice", "3 h");
-    for client in running {
-        assert!(
-            client.join().unwrap().1.is_ok(),
-            "somebody was stopped who relied on nothing that has ended"
-        );
+    // The steward has looked again by then.
+    sleep(Duration::from_secs(2));
+    for sleeper in running {
+        assert!(sleeper.slept_on(&mut admin), "somebody was stopped who relied on nothing that has ended");
     }
     assert!(notes(&shop, "alice").is_empty());
 
@@ -419,6 +422,7 @@ fn a_statement_needs_all_of_its_grants_and_each_of_its_columns_and_rows() {
             "2",
         ],
     ];
+    let mut lateness = Lateness::default();
     for (number, [one, other, columns, _]) in cases.iter().enumerate() {
         for ended in 0..2 {
             let user = format!("u{number}{ended}");
@@ -430,10 +434,11 @@ fn a_statement_needs_all_of_its_grants_and_each_of_its_columns_and_rows() {
             let asked = Instant::now();
             let (_, result, at) = running.join().unwrap();
             let error = assert_refused(result, &DENIED);
-            assert!(at - asked < PROMISE, "{statement}: {:?}", at - asked);
+            lateness.note(&statement, at.saturating_duration_since(asked));
             assert!(error.message().contains(&format!("grant {} ", grants[ended])), "{statement}: {error:?}");
         }
     }
+    lateness.kept_the_promise();
 }
 
 #[test]
@@ -446,14 +451,17 @@ fn a_statement_that_reveals_ends_with_the_grant_to_reveal() {
         let reveal = give(&mut admin, "'alice', '{reveal}', 'TABLE public.customers', '1 h', 'x'");
         let running = run(shop.person("alice", &[]), "select iban, pg_sleep(20) from public.customers");
         // It does not read what is protected.
-        let other = run(shop.person("alice", &[]), "select id, pg_sleep(2) from public.customers limit 2");
+        let other =
+            Sleeper::new(shop.person("alice", &[]), "select id, pg_sleep(600) from public.customers limit 2");
         wait_until_under_way(&mut admin, "user_id = 'alice'", 2);
         admin.execute("select access.revoke_access($1, 'done')", &[&reveal]).unwrap();
         let asked = Instant::now();
         let (_, result, ended) = running.join().unwrap();
         assert_refused(result, &DENIED);
-        assert!(ended - asked < PROMISE, "{mode}: {:?}", ended - asked);
-        assert!(other.join().unwrap().1.is_ok(), "{mode}");
+        in_the_end(mode, ended.saturating_duration_since(asked));
+        // The steward has looked again by then.
+        sleep(Duration::from_secs(1));
+        assert!(other.slept_on(&mut admin), "{mode}");
     }
 }
 
@@ -463,12 +471,14 @@ fn a_grant_of_the_same_transaction_counts_until_its_end() {
     let shop = shop::open("identify");
     let mut admin = shop.admin();
     identify(&mut admin, &shop.issuer.person("eve", &[])).unwrap();
-    for (duration, holds) in [("1 hour", true), ("1 second", false)] {
+    // The statement must begin before the end.
+    for (duration, sleeps, holds) in [("1 hour", "2.5", true), ("3 seconds", "4.5", false)] {
         let grant = format!(
             "begin; select access.grant_access('eve', array['reveal'], 'TABLE public.customers', '{duration}', 'x')"
         );
         admin.batch_execute(&grant).unwrap();
-        let asked = admin.query_one("select iban, pg_sleep(2.5) from public.customers where id = 1", &[]);
+        let asked = admin
+            .query_one(&format!("select iban, pg_sleep({sleeps}) from public.customers where id = 1"), &[]);
         match holds {
             true => assert!(!asked.unwrap().get::<_, String>(0).contains('*')),
             false => assert_eq!(refusal(asked).code(), &SqlState::INSUFFICIENT_PRIVILEGE),
@@ -492,6 +502,7 @@ fn nobody_evades_the_end_of_a_grant() {
              begin fetch c into n; raise log 'read by %', current_setting('application_name');
              exception when query_canceled or others then null; end; end loop;",
     ];
+    let mut lateness = Lateness::default();
     for (number, body) in loops.iter().enumerate() {
         let user = format!("mallory{number}");
         let grant = orders(&mut admin, &user, "1 h");
@@ -508,13 +519,14 @@ fn nobody_evades_the_end_of_a_grant() {
         let said =
             shop.cluster.log().lines().filter(|line| line.contains(&format!("read by {user}"))).count();
         let (mut client, result, ended) = running.join().unwrap();
-        assert!(ended - asked < PROMISE, "{body}: {:?}", ended - asked);
+        lateness.note(body, ended.saturating_duration_since(asked));
         assert!(result.is_err(), "{body}");
         let after =
             shop.cluster.log().lines().filter(|line| line.contains(&format!("read by {user}"))).count();
         assert!(after - said <= 2, "{body}: {} rows came after the end", after - said);
         assert!(client.is_closed() || client.simple_query(ONE).is_err(), "{body}");
     }
+    lateness.kept_the_promise();
     let notes = notes(&shop, "mallory0");
     let actions: Vec<_> = notes.iter().map(|note| note["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["cancel", "terminate"]);
@@ -525,35 +537,44 @@ fn nobody_evades_the_end_of_a_grant() {
 #[test]
 fn a_client_that_reads_slowly_or_not_at_all_gets_no_more() {
     let (shop, mut admin) = governed();
-    let grant = orders(&mut admin, "alice", "1 h");
-    let mut alice = shop.person("alice", &[]);
-    let copy = "copy (select pg_sleep(0.01) from public.orders a, public.orders b) to stdout";
     give(&mut admin, "'alice', '{export}', 'DATABASE', '1 h', 'x'");
-    let mut out = alice.copy_out(copy).unwrap();
-    admin.execute("select access.revoke_access($1, 'done')", &[&grant]).unwrap();
-    let asked = Instant::now();
-    let error = out.read_to_end(&mut Vec::new()).unwrap_err();
-    assert!(asked.elapsed() < PROMISE, "{:?}", asked.elapsed());
-    let error = error.into_inner().unwrap().downcast::<postgres::Error>().unwrap();
-    assert_eq!(error.code(), Some(&DENIED), "{error:?}");
-    drop(out);
+    let (mut slowly, mut not_at_all) = (Lateness::default(), Lateness::default());
+    for _ in 0..3 {
+        let grant = orders(&mut admin, "alice", "1 h");
+        let mut alice = shop.person("alice", &[]);
+        let copy = "copy (select pg_sleep(0.01) from public.orders a, public.orders b) to stdout";
+        let mut out = alice.copy_out(copy).unwrap();
+        admin.execute("select access.revoke_access($1, 'done')", &[&grant]).unwrap();
+        let asked = Instant::now();
+        let error = out.read_to_end(&mut Vec::new()).unwrap_err();
+        slowly.note("copy, read slowly", asked.elapsed());
+        let error = error.into_inner().unwrap().downcast::<postgres::Error>().unwrap();
+        assert_eq!(error.code(), Some(&DENIED), "{error:?}");
+        drop(out);
 
-    let grant = orders(&mut admin, "alice", "1 h");
-    let stalled: i32 = alice.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
-    let query = format!("copy ({}) to stdout", FOREVER.replace("count(*)", "repeat('x', 8000)"));
-    let out = alice.copy_out(&query).unwrap();
-    let running = format!(
-        "select count(*)::text from custodian.sessions where pid = {stalled} and running_since is not null"
-    );
-    let stuck = format!(
-        "select count(*)::text from pg_stat_activity where pid = {stalled} and wait_event = 'ClientWrite'"
-    );
-    wait_for("the full buffers", || text(&mut admin, &stuck).as_deref() == Some("1"));
-    admin.execute("select access.revoke_access($1, 'done')", &[&grant]).unwrap();
-    let asked = Instant::now();
-    wait_for("the end of the statement", || text(&mut admin, &running).as_deref() == Some("0"));
-    assert!(asked.elapsed() < PROMISE, "{:?}", asked.elapsed());
-    drop(out);
+        let grant = orders(&mut admin, "alice", "1 h");
+        let stalled: i32 = alice.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
+        let query = format!("copy ({}) to stdout", FOREVER.replace("count(*)", "repeat('x', 8000)"));
+        let out = alice.copy_out(&query).unwrap();
+        let running = format!(
+            "select count(*)::text from custodian.sessions where pid = {stalled} and running_since is not null"
+        );
+        let stuck = format!(
+            "select count(*)::text from pg_stat_activity where pid = {stalled} and wait_event = 'ClientWrite'"
+        );
+        wait_for("the full buffers", || text(&mut admin, &stuck).as_deref() == Some("1"));
+        admin.execute("select access.revoke_access($1, 'done')", &[&grant]).unwrap();
+        let asked = Instant::now();
+        // Three cancellations in vain take most of the second: the look at it must not take the rest.
+        while text(&mut admin, &running).as_deref() != Some("0") {
+            in_the_end("copy, not read at all", asked.elapsed());
+            sleep(Duration::from_millis(5));
+        }
+        not_at_all.note("copy, not read at all", asked.elapsed());
+        drop(out);
+    }
+    slowly.kept_the_promise();
+    not_at_all.kept_the_promise();
 }
 
 #[test]
@@ -565,13 +586,13 @@ fn a_renewal_keeps_what_runs_and_the_end_after_it_does_not() {
     let running = run(oncall, "select pg_sleep(60) from public.orders");
     wait_until_running(&mut admin, "ann");
     beside.execute("select access.renew($1)", &[&grant]).unwrap();
-    sleep(Duration::from_millis(1800));
+    sleep(SHORT_TIME + Duration::from_millis(300));
     assert!(!running.is_finished(), "a statement was stopped whose grant was renewed");
     admin.execute("select access.close_incident('INC-ann')", &[]).unwrap();
     let asked = Instant::now();
     let (_, result, ended) = running.join().unwrap();
     assert_refused(result, &DENIED);
-    assert!(ended - asked < PROMISE);
+    in_the_end("after a renewal", ended.saturating_duration_since(asked));
 }
 
 #[test]
@@ -612,18 +633,21 @@ fn nothing_that_comes_after_on_the_same_connection_is_stopped_in_its_place() {
 #[test]
 fn the_steward_does_it_after_a_restart_too() {
     let (shop, mut admin) = governed();
-    let short = orders(&mut admin, "alice", "6 s");
-    let begun = Instant::now();
+    // Long enough for a server that starts on a busy machine.
+    let short = orders(&mut admin, "alice", "15 s");
+    let end = "select extract(epoch from ends_at)::float8 from access.grants where id = $1";
+    let end: f64 = admin.query_one(end, &[&short]).unwrap().get(0);
     drop(admin);
     shop.cluster.restart();
     let mut admin = shop.admin();
     let running = run(shop.person("alice", &[]), "select pg_sleep(60) from public.orders");
     wait_until_running(&mut admin, "alice");
     let (_, result, _) = running.join().unwrap();
+    let late = unix_time() - end;
     let error = assert_refused(result, &DENIED);
     assert!(error.message().contains(&format!("grant {short} ")), "{error:?}");
-    let late = begun.elapsed().as_secs_f64() - 6.0;
-    assert!((-0.1..1.0).contains(&late), "{late} s");
+    assert!(late >= 0.0, "it was stopped {} s too early", -late);
+    in_the_end("after a restart", Duration::from_secs_f64(late));
 }
 
 #[test]

@@ -331,8 +331,8 @@ fn a_grant_that_starts_later_permits_nothing_before() {
     let with = |start: &str| {
         format!("'alice', '{{select}}', 'TABLE public.sales', '1 hour', 'x', starts_at => {start}")
     };
-    give(&mut admin, &with("clock_timestamp() + '2 s'"));
     let mut alice = shop.person("alice", &[]);
+    give(&mut admin, &with("clock_timestamp() + '3 s'"));
     denied(&mut alice, "select count(*) from public.sales");
     wait_for("the start of the grant", || alice.simple_query("select count(*) from public.sales").is_ok());
     for start in ["now() - interval '1 hour'", "now() + interval '2 years'", "'infinity'", "'-infinity'"] {

@@ -4,12 +4,13 @@
 
 mod harness;
 
-use harness::command::make_directory;
+use harness::command::as_server;
 use harness::shop::{sync, verified};
 use harness::token::random_text;
 use harness::{Cluster, custodian};
 use postgres::Client;
 use postgres::error::{DbError, SqlState};
+use std::path::Path;
 
 /// What is to come of an attack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,9 @@ impl Place {
         cluster.create_database("shop");
         let mut admin = cluster.superuser("shop");
         admin.batch_execute(include_str!("guards/setup.sql")).unwrap();
-        let elsewhere = make_directory("pg_custodian-space");
+        // Goes with the server's own directory.
+        let elsewhere = cluster.socket().join("elsewhere");
+        as_server(Path::new("mkdir")).arg(&elsewhere).succeed();
         admin
             .batch_execute(&format!("create tablespace elsewhere location '{}'", elsewhere.display()))
             .unwrap();
@@ -134,6 +137,8 @@ impl Place {
     /// Has all attacks made, each in a session and a transaction of its own, and says what is wrong.
     fn attack(&self, preparation: &str, connect: impl Fn() -> Client, superuser: bool) -> Vec<String> {
         let mut admin = self.cluster.superuser("shop");
+        // Also what had begun before that row was written, and has ended since.
+        sync(&mut admin);
         let before = self.shown(&mut admin).unwrap();
         assert!(before.2 && before.0 == self.until, "{before:?}");
         let mut bad = Vec::new();

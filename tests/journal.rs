@@ -5,7 +5,7 @@
 mod harness;
 
 use harness::shop::{sync, verified};
-use harness::{Cluster, Wanted, command, custodian, text, wait_for};
+use harness::{Cluster, Wanted, command, custodian, wait_for};
 use postgres::Client;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -96,6 +96,15 @@ fn hold_ledger(cluster: &Cluster) -> Client {
     holder
 }
 
+/// Waits until the writer wants to write and cannot: so it dies with the postmaster. One that was still on its way
+/// would find the holder gone and the ledger open.
+fn wait_until_held(admin: &mut Client) {
+    let waits =
+        "select exists (select from pg_stat_activity where backend_type = 'pg_custodian ledger writer'
+                                and datname = 'shop' and wait_event_type = 'Lock')";
+    wait_for("the writer to come to the lock", || admin.query_one(waits, &[]).unwrap().get(0));
+}
+
 #[test]
 fn a_segment_that_is_gone_is_an_event_of_the_ledger_which_goes_on() {
     for io in WAYS {
@@ -105,6 +114,7 @@ fn a_segment_that_is_gone_is_an_event_of_the_ledger_which_goes_on() {
         keep(&mut admin);
         let holder = hold_ledger(&cluster);
         mark(&mut admin, "lost");
+        wait_until_held(&mut admin);
         // First: the writer would take from the journal as soon as it can.
         crash(&cluster);
         drop((admin, holder));
@@ -132,6 +142,7 @@ fn of_a_truncated_segment_the_ledger_has_what_is_left_and_says_what_is_not() {
         mark(&mut admin, "left");
         let end: i64 = admin.query_one("select custodian.journal_position()", &[]).unwrap().get(0);
         mark(&mut admin, "cut off");
+        wait_until_held(&mut admin);
         // First: the writer would take from the journal as soon as it can.
         crash(&cluster);
         drop((admin, holder));
@@ -162,6 +173,7 @@ fn an_older_copy_of_the_journal_hides_nothing_that_comes_after_it() {
         keep(&mut admin);
         let holder = hold_ledger(&cluster);
         mark(&mut admin, "lost");
+        wait_until_held(&mut admin);
         // First: the writer would take from the journal as soon as it can.
         crash(&cluster);
         drop((admin, holder));
@@ -271,11 +283,8 @@ fn after_promotion_the_ledger_has_what_the_standby_recorded_and_once() {
         }
         let mut reader = standby.superuser("shop");
         mark(&mut reader, "on the standby again");
-        let received = "select (pg_last_wal_replay_lsn() >= $1::text::pg_lsn)::text";
-        let sent = text(&mut admin, "select pg_current_wal_lsn()::text").unwrap();
-        wait_for("the standby", || {
-            reader.query_one(received, &[&sent]).unwrap().get::<_, String>(0) == "true"
-        });
+        // The ledger's rows, too: their writer does not wait until they are written.
+        standby.wait_until_replayed(&primary);
         drop(admin);
         primary.stop();
         standby.promote();
@@ -351,6 +360,10 @@ fn databases_come_and_go_under_load_and_each_has_its_own() {
                     assert_eq!(marks(&mut short), ["short"]);
                     drop(short);
                     let mut admin = cluster.superuser("postgres");
+                    // PostgreSQL waits five seconds for others to leave, and under this load that may not do.
+                    let left = "select not exists (select from pg_stat_activity
+                                                   where datname = 'short' and backend_type = 'client backend')";
+                    wait_for("the session's end", || admin.query_one(left, &[]).unwrap().get(0));
                     admin.batch_execute("create database clone template short").unwrap();
                     admin.batch_execute("drop database short").unwrap();
                     admin.batch_execute("drop database clone with (force)").unwrap();

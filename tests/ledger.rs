@@ -3,7 +3,8 @@
 
 mod harness;
 
-use harness::shop::{sync, verified};
+use harness::command::kill_hard;
+use harness::shop::{freeze_writer, sync, verified};
 use harness::{Cluster, custodian, refusal, wait_for};
 use postgres::Client;
 use serde_json::Value;
@@ -74,6 +75,9 @@ fn a_checkpoint_kept_elsewhere_exposes_a_cut_off_end() {
     cluster.add_conf("pg_custodian.maintenance = on");
     cluster.restart();
     let mut attacker = cluster.superuser("kept");
+    sync(&mut attacker);
+    // It would go on from the end that it knows; after kill -9 its successor knows only what the table says.
+    let writer = freeze_writer(&mut attacker);
     attacker
         .batch_execute(
             "alter table audit.ledger disable trigger all; alter table audit.chain disable trigger all;
@@ -87,8 +91,8 @@ fn a_checkpoint_kept_elsewhere_exposes_a_cut_off_end() {
         )
         .unwrap();
     drop(attacker);
-    // The writer would go on from the end that it knows; after kill -9 it knows only what the table says.
     cluster.kill_postmaster();
+    kill_hard(writer);
     cluster.start();
     let mut admin = cluster.superuser("kept");
     sync(&mut admin);

@@ -13,10 +13,14 @@ use harness::transcript::{Session, same, sorted};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How many are tried, whatever the time.
+/// How many are compared, whatever the time.
 const LEAST_TRIED: u64 = 100;
+/// How long that may take on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(900);
 /// How much of what is made has to run: a generator of errors compares nothing.
 const LEAST_THAT_RUN: f64 = 0.9;
+/// So many more may fail: of few statements the share varies.
+const CHANCE: f64 = 10.0;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -70,9 +74,17 @@ fn a_whole_row_is_told_from_its_columns() {
 #[derive(Default)]
 struct Tally {
     tried: u64,
+    /// Too slow to tell anything.
+    stopped: u64,
     ran: u64,
     written: u64,
     errors: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    fn compared(&self) -> u64 {
+        self.tried - self.stopped
+    }
 }
 
 /// Compares random statements until the time is over or one is answered differently: that one made small.
@@ -93,18 +105,22 @@ fn compare(
     };
     // A few that take long, on a machine that has other things to do, must not be all there is.
     let start = Instant::now();
-    while start.elapsed() < most || tally.tried <= LEAST_TRIED && start.elapsed() < most * 8 {
+    while start.elapsed() < most || tally.compared() <= LEAST_TRIED && start.elapsed() < PATIENCE {
         let mut choices =
             Choices::random(seed.wrapping_add(tally.tried.wrapping_mul(0x9E37_79B9_7F4A_7C15)), false);
         let statement = choices.statement();
         let (got, expected) = (told(&mut session, &statement), told(&mut model, &statement));
         tally.tried += 1;
+        if excused(&got) || excused(&expected) {
+            tally.stopped += 1;
+            continue;
+        }
         tally.ran += u64::from(!expected.contains("ERROR"));
         if let Some((_, error)) = expected.split_once(" M ") {
             *tally.errors.entry(error.chars().take(60).collect()).or_default() += 1;
         }
         tally.written += u64::from(statement.contains("returning"));
-        if differ(&statement, &expected, &got) && !excused(&expected) {
+        if differ(&statement, &expected, &got) {
             let small = shrink(choices.taken(), false, |statement| {
                 let (got, expected) = (told(&mut session, statement), told(&mut model, statement));
                 differ(statement, &expected, &got) && !expected.contains("ERROR")
@@ -123,15 +139,14 @@ fn run(who: Who, like: &str, share: u32) {
     let mut tally = Tally::default();
     let wrong = compare(&world, who, like, seed, seconds() / share, &mut tally);
     println!(
-        "{who:?}: {} random statements tried, {} ran, {} of them write",
-        tally.tried, tally.ran, tally.written
+        "{who:?}: {} random statements tried, {} ran, {} took too long, {} write",
+        tally.tried, tally.ran, tally.stopped, tally.written
     );
     assert!(wrong.is_none(), "PGC_FUZZ_SEED={seed}, statement {}:\n{}", tally.tried, wrong.unwrap());
-    let ran = tally.ran as f64 / tally.tried as f64;
+    let (compared, ran) = (tally.compared(), tally.ran);
     assert!(
-        tally.tried > LEAST_TRIED && ran > LEAST_THAT_RUN,
-        "only {ran:.2} of {} statements run: {:#?}",
-        tally.tried,
+        compared > LEAST_TRIED && ran as f64 + CHANCE > compared as f64 * LEAST_THAT_RUN,
+        "only {ran} of {compared} statements run: {:#?}",
         tally.errors
     );
 }
@@ -153,7 +168,8 @@ fn a_column_that_is_not_masked_is_found() {
     for column in COLUMNS.iter().filter(|column| ["iban", "salary", "who"].contains(&column.name)) {
         world.unprotect("live", column);
         let mut tally = Tally::default();
-        let found = compare(&world, Who::Masked, "copy", 4711, Duration::from_secs(60), &mut tally);
+        // As many statements as it takes, also on a machine that has other things to do.
+        let found = compare(&world, Who::Masked, "copy", 4711, Duration::from_secs(400), &mut tally);
         let found = found.unwrap_or_else(|| panic!("nobody notices {}", column.name));
         let small = found.lines().next().unwrap();
         println!("{} found after {} statements tried: {small}", column.name, tally.tried);

@@ -10,7 +10,9 @@
 
 mod harness;
 
+use harness::clock::Clock;
 use harness::command::plain;
+use harness::custodian;
 use harness::generator::{self, Choices, shrink};
 use harness::load::{Dice, seed};
 use harness::masked::{COLUMNS, Who, World};
@@ -24,6 +26,8 @@ use std::time::{Duration, Instant};
 
 /// How many random statements are tried, whatever the time.
 const LEAST_TRIED: u64 = 100;
+/// How long that may take on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -163,8 +167,16 @@ fn told(session: &mut Session, statement: &str) -> String {
 #[derive(Default)]
 struct Tally {
     tried: u64,
+    /// Too slow to tell anything.
+    stopped: u64,
     failed: u64,
     committed: u64,
+}
+
+impl Tally {
+    fn compared(&self) -> u64 {
+        self.tried - self.stopped
+    }
 }
 
 /// Two databases, and a masked person in each.
@@ -198,15 +210,16 @@ impl Pair {
     fn interfere(&mut self, seed: u64, most: Duration, tally: &mut Tally) -> Option<String> {
         let start = Instant::now();
         // A few that take long, on a machine that has other things to do, must not be all there is.
-        while start.elapsed() < most || tally.tried <= LEAST_TRIED && start.elapsed() < most * 8 {
+        while start.elapsed() < most || tally.compared() <= LEAST_TRIED && start.elapsed() < PATIENCE {
             let mut choices = Choices::random(nth(seed, tally.tried), true);
             let statement = choices.statement();
             let (live, twin) = self.told(&statement);
             tally.tried += 1;
-            tally.failed += u64::from(live.contains("ERROR"));
             if live.contains("C 57014") || twin.contains("C 57014") {
+                tally.stopped += 1;
                 continue;
             }
+            tally.failed += u64::from(live.contains("ERROR"));
             if live != twin {
                 let small = shrink(choices.taken(), true, |statement| {
                     let (live, twin) = self.told(statement);
@@ -234,9 +247,14 @@ impl Pair {
             if generator::written(&statement).is_some() && !stays {
                 continue;
             }
-            let (live, twin) = (sorted(&self.live.run(&statement)), sorted(&self.twin.run(&statement)));
-            tally.committed += u64::from(stays && !live.contains("ERROR"));
-            if live != twin && !live.contains("C 57014") && !twin.contains("C 57014") {
+            let mut run = |text: &str| (sorted(&self.live.run(text)), sorted(&self.twin.run(text)));
+            run("begin");
+            let (live, twin) = run(&statement);
+            // What only one of them had the time for must not stay there.
+            let stopped = live.contains("C 57014") || twin.contains("C 57014");
+            run(if stopped { "rollback" } else { "commit" });
+            tally.committed += u64::from(stays && !stopped && !live.contains("ERROR"));
+            if live != twin && !stopped {
                 return Some(format!("committed, number {made}:\n{statement}\n{}", difference(&live, &twin)));
             }
         }
@@ -259,16 +277,13 @@ fn random_statements_learn_nothing() {
     let wrong = pair.interfere(seed, most * 3 / 4, &mut tally);
     let wrong = wrong.or_else(|| pair.commit(seed, most / 4, &mut tally));
     println!(
-        "{} random statements tried with their plans, {} of them fail; {} writes committed",
-        tally.tried, tally.failed, tally.committed
+        "{} random statements tried with their plans, {} of them fail, {} take too long; {} writes committed",
+        tally.tried, tally.failed, tally.stopped, tally.committed
     );
     assert!(wrong.is_none(), "PGC_FUZZ_SEED={seed}, statement {}:\n{}", tally.tried, wrong.unwrap());
-    assert!(
-        tally.tried > LEAST_TRIED && tally.failed < tally.tried / 2,
-        "{} of {} fail",
-        tally.failed,
-        tally.tried
-    );
+    let (compared, failed) = (tally.compared(), tally.failed);
+    // Of few statements the share varies.
+    assert!(compared > LEAST_TRIED && failed < compared / 2 + 20, "{failed} of {compared} fail");
 }
 
 #[test]
@@ -295,7 +310,8 @@ fn random_statements_find_a_column_that_is_not_masked() {
 }
 
 /// How often an answer must differ between the values, and between them alone, to tell something of them.
-const REPEATED: usize = 4;
+/// A statement with a coin in it does so by chance once in four times at most.
+const REPEATED: usize = 10;
 
 /// Statements of somebody else's making. They may ask for the time, a random number, a sample, a process or the name
 /// of a database: what a database with the same values answers differently tells nothing of the values.
@@ -527,11 +543,12 @@ fn a_cursor_does_not_outlive_its_clearance() {
 /// A grant ends by the clock, in the middle of a session that prepared its statements in the clear.
 #[test]
 fn a_generic_plan_masks_from_the_moment_the_grant_ends() {
-    let world = World::open();
+    let clock = Clock::new();
+    let world = World::open_on(custodian().environment(clock.environment()));
     let mut admin = world.admin("live");
     admin
         .execute(
-            "select access.grant_access('bob', array['select', 'reveal'], 'TABLE public.customers', '3 seconds', 'a test')",
+            "select access.grant_access('bob', array['select', 'reveal'], 'TABLE public.customers', '5 minutes', 'a test')",
             &[],
         )
         .unwrap();
@@ -539,9 +556,12 @@ fn a_generic_plan_masks_from_the_moment_the_grant_ends() {
     session.run(&format!("select custodian.set_identity('{}')", world.token("bob", &[])));
     session.run("set plan_cache_mode = force_generic_plan");
     session.parse("p", "select ssn from customers where id < 6 and ssn is not null order by id");
-    assert!(session.execute("p", &[]).contains("-55-"));
+    for _ in 0..3 {
+        assert!(session.execute("p", &[]).contains("-55-"), "masked before the grant has ended");
+    }
+    clock.set(360);
     harness::wait_for("the grant's end", || !session.execute("p", &[]).contains("-55-"));
     let ended = "select not exists (select from access.grants where live)";
-    assert!(admin.query_one(ended, &[]).unwrap().get::<_, bool>(0), "masked before the grant had ended");
+    assert!(admin.query_one(ended, &[]).unwrap().get::<_, bool>(0));
     assert_eq!(session.execute("p", &[]).matches("-55-").count(), 0);
 }

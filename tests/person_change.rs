@@ -24,7 +24,8 @@ fn user(client: &mut Client) -> Option<String> {
 
 /// A shop with a table of which everybody sees his own rows, by a policy that asks who is there.
 fn shop_with_notes() -> Shop {
-    let shop = shop::open("identify");
+    // Enough for parallel workers beside our own.
+    let shop = shop::open_on(custodian().conf("max_worker_processes = 32"), "identify");
     shop.admin()
         .batch_execute(
             "create table public.notes (owner text, body text);

@@ -8,12 +8,12 @@ mod harness;
 use harness::command::{as_server, plain};
 use harness::shop::{self, Shop, identify};
 use harness::token::random_text;
-use harness::{assert_refused, refusal, text, wait_for};
+use harness::{assert_refused, free_port, refusal, text, wait_for};
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
 const NO_PERSON: SqlState = SqlState::INVALID_AUTHORIZATION_SPECIFICATION;
@@ -234,7 +234,7 @@ struct Bouncer {
 impl Bouncer {
     fn start(shop: &Shop, conf: &str) -> Bouncer {
         let directory = harness::command::make_directory("pg_custodian-bouncer");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let bouncer = Bouncer { directory, port };
         let file = |name: &str| bouncer.directory.join(name).display().to_string();
         let ini = format!(

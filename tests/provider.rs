@@ -7,7 +7,7 @@ mod harness;
 use harness::command::{Finished, plain};
 use harness::shop::{self, Shop, identify};
 use harness::token::{self, Algorithm, Signer, claims_but, random_text};
-use harness::{assert_refused, refusal, text, wait_for};
+use harness::{assert_refused, free_port, refusal, text, wait_for};
 use postgres::error::SqlState;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -461,10 +461,6 @@ fn answer(mut stream: TcpStream, answers: &[(&str, &str, String)], port: u16) ->
 fn own_directory() -> PathBuf {
     let made = plain(Path::new("mktemp")).args(["-d", "-t", "pg_custodian-provider.XXXXXX"]).succeed();
     PathBuf::from(made.stdout.trim())
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn root() -> PathBuf {

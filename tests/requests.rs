@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::shop::{self, Shop, identify, sync};
-use harness::token::{AUDIENCE, Algorithm, Signer, claims_but, now};
+use harness::token::{AUDIENCE, Algorithm, Signer, claims_but, now, wait_beyond};
 use harness::{assert_refused, custodian, refusal, text, wait_for};
 use postgres::Client;
 use postgres::error::SqlState;
@@ -242,19 +242,20 @@ fn an_approval_needs_a_person_whose_token_is_alive() {
     let mut admin = shop.admin();
     assert_refused(approve(&mut admin, request), &SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
     let mut dora = shop.readonly();
-    let token = shop.issuer.sign(&claims_but("dora", &["dba"], json!({"exp": now() + 2})));
+    let end = now() + 4;
+    let token = shop.issuer.sign(&claims_but("dora", &["dba"], json!({"exp": end})));
     for client in [&mut admin, &mut dora] {
         identify(client, &token).unwrap();
     }
-    thread::sleep(Duration::from_secs(3));
+    wait_beyond(end);
     for client in [&mut admin, &mut dora] {
         let error = refusal(approve(client, request));
         assert_eq!(error.code(), &SqlState::INVALID_AUTHORIZATION_SPECIFICATION, "{error:?}");
     }
     // It ends while the statement runs, which nobody stops on this role.
-    identify(&mut admin, &shop.issuer.sign(&claims_but("dora", &["dba"], json!({"exp": now() + 2}))))
+    identify(&mut admin, &shop.issuer.sign(&claims_but("dora", &["dba"], json!({"exp": now() + 3}))))
         .unwrap();
-    let late = "with slept as materialized (select pg_sleep(3)) select access.approve($1) from slept";
+    let late = "with slept as materialized (select pg_sleep(4)) select access.approve($1) from slept";
     assert_refused(admin.query(late, &[&request]), &SqlState::INVALID_AUTHORIZATION_SPECIFICATION);
     let mut dora = shop.person("dora", &["dba"]);
     shop.admin().execute("select custodian.revoke_person('dora', 'left')", &[]).unwrap();
@@ -371,6 +372,14 @@ fn an_approval_does_not_pass_to_another_object_of_the_name() {
     assert_eq!(grants(&shop), 1);
 }
 
+/// Waits until somebody waits for somebody else's row.
+fn wait_until_one_waits(shop: &Shop) {
+    let waiting = "select exists (select from pg_stat_activity
+                       where wait_event_type = 'Lock' and backend_type = 'client backend' and usename = 'readonly')";
+    let mut admin = shop.admin();
+    wait_for("somebody to wait", || admin.query_one(waiting, &[]).unwrap().get(0));
+}
+
 #[test]
 fn of_two_who_decide_at_once_one_is_too_late() {
     let shop = shop::open("govern");
@@ -389,7 +398,7 @@ fn of_two_who_decide_at_once_one_is_too_late() {
             let _ = eve.batch_execute("commit");
             told
         });
-        thread::sleep(Duration::from_millis(300));
+        wait_until_one_waits(&shop);
         assert!(!second.is_finished(), "the second one waits for the first");
         dora.batch_execute("commit").unwrap();
         let error = refusal(second.join().unwrap());
@@ -409,7 +418,7 @@ fn of_two_approvals_at_once_both_count() {
     peer.batch_execute("begin").unwrap();
     assert_eq!(approve(&mut peer, request).unwrap(), "pending");
     let second = thread::spawn(move || approve(&mut manager, request));
-    thread::sleep(Duration::from_millis(300));
+    wait_until_one_waits(&shop);
     peer.batch_execute("commit").unwrap();
     assert_eq!(second.join().unwrap().unwrap(), "granted");
     assert_eq!(grants(&shop), 1);
@@ -425,7 +434,7 @@ fn of_a_cancellation_and_an_approval_at_once_one_counts() {
     bob.query("select access.cancel($1)", &[&request]).unwrap();
     let mut dora = shop.person("dora", &["dba"]);
     let second = thread::spawn(move || approve(&mut dora, request));
-    thread::sleep(Duration::from_millis(300));
+    wait_until_one_waits(&shop);
     bob.batch_execute("commit").unwrap();
     assert_eq!(refusal(second.join().unwrap()).code(), &NOT_NOW);
     // The other way round, and a cancellation that is rolled back.
@@ -434,7 +443,7 @@ fn of_a_cancellation_and_an_approval_at_once_one_counts() {
     dora.batch_execute("begin").unwrap();
     approve(&mut dora, request).unwrap();
     let second = thread::spawn(move || bob.query("select access.cancel($1)", &[&request]));
-    thread::sleep(Duration::from_millis(300));
+    wait_until_one_waits(&shop);
     dora.batch_execute("commit").unwrap();
     assert_eq!(refusal(second.join().unwrap()).code(), &NOT_NOW);
     assert_eq!(grants(&shop), 1);

@@ -44,6 +44,10 @@ const TALKATIVE: [&str; 23] = [
     "auto_explain.log_nested_statements = on",
 ];
 
+/// An advisory lock, and how a statement waits for it until the end of its transaction.
+const LOCK: i32 = 4711;
+const WAIT: &str = "pg_advisory_xact_lock(4711)";
+
 struct Hunt {
     shop: Shop,
     /// Form, and parts of its token that no other text has.
@@ -175,13 +179,14 @@ impl Hunt {
         self.search_rows("pg_stat_statements", &mut admin, "select s::text from pg_stat_statements s");
     }
 
-    /// A statement that takes its time: what it shows while it runs.
+    /// A statement that waits for [`LOCK`], which is held until it has been looked at: what it shows while it runs.
     fn long(&mut self, name: &str, run: impl FnOnce(&mut Client, &str) + Send + 'static) {
         let token = self.token(name, true);
         let mut client = self.shop.person("alice", &["support"]);
-        let running = thread::spawn(move || run(&mut client, &token));
         let mut admin = self.shop.admin();
-        let active = "select 1 from pg_stat_activity where state = 'active' and wait_event = 'PgSleep'";
+        admin.batch_execute(&format!("select pg_advisory_lock({LOCK})")).unwrap();
+        let running = thread::spawn(move || run(&mut client, &token));
+        let active = "select 1 from pg_stat_activity where state = 'active' and wait_event = 'advisory'";
         wait_for("the statement to run", || !admin.query(active, &[]).unwrap().is_empty());
         for _ in 0..3 {
             self.look_over_the_shoulder("pg_stat_activity while the statement runs");
@@ -192,6 +197,7 @@ impl Hunt {
             &mut admin,
             "select a::text from pg_stat_activity a",
         );
+        admin.batch_execute(&format!("select pg_advisory_unlock({LOCK})")).unwrap();
         running.join().unwrap();
     }
 
@@ -380,22 +386,21 @@ fn hunt(libraries: [&str; 3]) {
         client.query(&statement, &[]).map(|_| ())
     });
     hunt.long("literal, running", |client, token| {
-        let _ = client.simple_query(&format!("select custodian.set_identity('{token}'), pg_sleep(1.5)"));
+        let _ = client.simple_query(&format!("select custodian.set_identity('{token}'), {WAIT}"));
     });
     hunt.long("literal in the extended protocol, running", |client, token| {
-        let _ = client.query(&format!("select custodian.set_identity('{token}'), pg_sleep(1.5)"), &[]);
+        let _ = client.query(&format!("select custodian.set_identity('{token}'), {WAIT}"), &[]);
     });
     hunt.long("do, running", |client, token| {
         let _ = client.simple_query(&format!(
-            "do $$ begin perform custodian.set_identity('{token}'); perform pg_sleep(1.5); end $$"
+            "do $$ begin perform custodian.set_identity('{token}'); perform {WAIT}; end $$"
         ));
     });
     hunt.long("one of several, running", |client, token| {
-        let _ =
-            client.simple_query(&format!("select pg_sleep(1.5); select custodian.set_identity('{token}')"));
+        let _ = client.simple_query(&format!("select {WAIT}; select custodian.set_identity('{token}')"));
     });
     hunt.long("parameter, running", |client, token| {
-        let _ = client.query("select custodian.set_identity($1), pg_sleep(1.5)", &[&token]);
+        let _ = client.query(&format!("select custodian.set_identity($1), {WAIT}"), &[&token]);
     });
     start_options(&mut hunt);
     hunt.end(&libraries.join(", "));

@@ -162,6 +162,7 @@ fn whoever_is_turned_away_from_an_enrolled_role_is_recorded() {
     let before = events(&shop, "connect").len();
     let wrong = random_text(12);
     wait_for("the steward's word", || {
+        // Nobody is known to be enrolled before the steward has said so.
         refusal(shop.cluster.try_login("readonly", &wrong, "shop", ""));
         events(&shop, "connect").iter().any(|event| event.outcome == "denied")
     });
@@ -175,9 +176,12 @@ fn whoever_is_turned_away_from_an_enrolled_role_is_recorded() {
     }
     shop.admin().batch_execute("alter role readonly connection limit 0").unwrap();
     assert_eq!(refusal(shop.try_readonly("")).code().code(), "53300");
-    let last = events(&shop, "connect");
-    let last = last.iter().rfind(|event| event.role == "readonly").unwrap();
-    assert_eq!((last.outcome.as_str(), last.sqlstate.as_deref()), ("error", Some("53300")));
+    // It is told before it is recorded.
+    wait_for("the record of it", || {
+        let all = events(&shop, "connect");
+        let last = all.iter().rfind(|event| event.role == "readonly").unwrap();
+        (last.outcome.as_str(), last.sqlstate.as_deref()) == ("error", Some("53300"))
+    });
     let strangers = events(&shop, "connect");
     assert!(strangers.len() > before);
     assert!(

@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::shop::{self, identify};
-use harness::token::{Algorithm, Signer, claims_but, now};
+use harness::token::{Algorithm, Signer, claims_but, now, wait_beyond};
 use harness::{assert_refused, refusal, text, wait_for};
 use postgres::SimpleQueryMessage;
 use postgres::error::SqlState;
@@ -114,10 +114,11 @@ fn a_token_that_expires_stops_the_next_statement() {
             &[&harness::token::ISSUER, &shop.issuer.jwks(), &harness::token::AUDIENCE],
         )
         .unwrap();
-    let token = shop.issuer.sign(&claims_but("alice", &["support"], json!({"exp": now() + 3})));
+    let end = now() + 5;
+    let token = shop.issuer.sign(&claims_but("alice", &["support"], json!({"exp": end})));
     identify(&mut alice, &token).unwrap();
     assert_eq!(text(&mut alice, "select custodian.user_id()").as_deref(), Some("alice"));
-    sleep(Duration::from_secs(4));
+    wait_beyond(end);
     assert_refused(alice.query("select now()", &[]), &NO_PERSON);
     // A prepared statement of hers is no way around.
     identify(&mut alice, &shop.issuer.person("alice", &["support"])).unwrap();
@@ -305,7 +306,7 @@ fn a_grant_reveals_and_ends_by_itself() {
     let mut admin = shop.admin();
     let grant: i64 = admin
         .query_one(
-            "select access.grant_access('bob', array['select', 'reveal'], 'TABLE public.customers', '3 s', 'ticket 42')",
+            "select access.grant_access('bob', array['select', 'reveal'], 'TABLE public.customers', '5 s', 'ticket 42')",
             &[],
         )
         .unwrap()
@@ -314,7 +315,7 @@ fn a_grant_reveals_and_ends_by_itself() {
     assert_eq!(text(&mut bob, &format!("{IBAN} /* under_a_grant */")).as_deref(), Some(IBAN_IN_CLEAR));
     let record = shop.the_record("under_a_grant");
     assert_eq!((record.field("iban"), record.grants), ("revealed", 1));
-    sleep(Duration::from_millis(3500));
+    sleep(Duration::from_millis(5100));
     assert_refused(bob.query(IBAN, &[]), &DENIED);
 }
 
@@ -326,13 +327,13 @@ fn an_expired_grant_does_not_unmask() {
     admin
         .batch_execute(
             "select access.grant_access('bob', array['select'], 'TABLE public.customers', '1 hour', 'routine');
-             select access.grant_access('bob', array['reveal'], 'TABLE public.customers', '3 s', 'ticket 42');",
+             select access.grant_access('bob', array['reveal'], 'TABLE public.customers', '5 s', 'ticket 42');",
         )
         .unwrap();
     let statement = bob.prepare(IBAN).unwrap();
     let iban: String = bob.query_one(&statement, &[]).unwrap().get(0);
     assert_eq!(iban, IBAN_IN_CLEAR);
-    sleep(Duration::from_millis(3500));
+    sleep(Duration::from_millis(5100));
     let iban: String = bob.query_one(&statement, &[]).unwrap().get(0);
     assert_eq!(iban, IBAN_MASKED);
 }

@@ -240,10 +240,11 @@ fn assert_none_lost(admin: &mut Client, lists: &[List], what: &str) {
 fn kill_9_of_forwarder_standby_and_primary_loses_and_doubles_nothing() {
     let (seconds, seed) = (load::seconds(20), load::seed());
     let (primary, standby) = pair();
-    let mut kills = [0; 4];
+    let mut kills = [0_u32; 4];
     let lists = load_on(&standby, seed, || {
         let (until, mut dice) = (Instant::now() + Duration::from_secs(seconds), Dice(seed));
-        while Instant::now() < until {
+        // On a slow machine there is time for a few only.
+        while Instant::now() < until || kills.iter().sum::<u32>() <= 3 {
             thread::sleep(Duration::from_millis(500 + dice.roll(1500)));
             let forwarder = "backend_type = 'pg_custodian ledger writer'";
             let (what, happened) = match dice.roll(5) {
@@ -265,11 +266,10 @@ fn kill_9_of_forwarder_standby_and_primary_loses_and_doubles_nothing() {
             primary.wait_until_up();
         }
     });
-    let mut client = standby.superuser(DATABASE);
-    sync(&mut client);
+    load::synced(&standby, DATABASE);
     let what = format!("{seconds} s, seed {seed}, kills of workers, connections, standby, primary {kills:?}");
     assert_none_lost(&mut primary.superuser(DATABASE), &lists, &what);
-    assert!(kills.iter().sum::<u32>() > 3 || seconds < 15, "nothing was killed");
+    assert!(kills.iter().sum::<u32>() > 3, "nothing was killed");
 }
 
 #[test]
@@ -277,11 +277,16 @@ fn a_promotion_under_load_loses_and_doubles_nothing() {
     let (primary, standby) = pair();
     let lists = load_on(&standby, load::seed(), || {
         thread::sleep(Duration::from_secs(3));
+        let mut there = primary.superuser(DATABASE);
+        wait_for("a load", || recorded(&mut there).len() > 110);
         // What was forwarded last is on the primary, and not here.
         primary.kill_postmaster();
         thread::sleep(Duration::from_millis(500));
         standby.promote();
         thread::sleep(Duration::from_secs(2));
+        let mut here = standby.superuser(DATABASE);
+        let of_its_own = |(_, server): &(u64, Option<String>)| server.is_none();
+        wait_for("what is recorded since", || recorded(&mut here).iter().any(of_its_own));
     });
     let mut admin = standby.superuser(DATABASE);
     sync(&mut admin);

@@ -240,15 +240,19 @@ fn a_running_statement_shows_since_when() {
     let shop = shop::open("identify");
     let mut admin = shop.admin();
     let mut alice = shop.person("alice", &[]);
+    let pid: i32 = alice.query_one("select pg_backend_pid()", &[]).unwrap().get(0);
     let running = thread::spawn(move || {
-        alice.simple_query("select pg_sleep(1)").unwrap();
-        alice
+        let ended = alice.simple_query("select pg_sleep(60)");
+        (alice, ended)
     });
-    let since =
-        "select (clock_timestamp() - running_since < interval '1 second')::text from custodian.sessions
+    let since = "select clock_timestamp() - running_since < interval '1 minute' from custodian.sessions
                  where user_id = 'alice' and running_since is not null";
-    wait_for("the statement", || !admin.query(since, &[]).unwrap().is_empty());
-    let mut alice = running.join().unwrap();
+    wait_for("the statement", || admin.query(since, &[]).unwrap().iter().any(|row| row.get(0)));
+    // Once it can be cancelled for sure.
+    shop::wait_until_under_way(&mut admin, "user_id = 'alice'", 1);
+    admin.execute("select pg_cancel_backend($1)", &[&pid]).unwrap();
+    let (mut alice, ended) = running.join().unwrap();
+    assert_eq!(harness::refusal(ended).code(), &SqlState::QUERY_CANCELED);
     assert!(admin.query(since, &[]).unwrap().is_empty());
     // Errors end statements as well: at once, in planning, in a block that goes on.
     for statement in [

@@ -144,7 +144,7 @@ fn the_number_of_a_transaction_is_the_servers() {
 fn what_was_sent_is_counted() {
     let cluster = bank();
     let mut admin = cluster.superuser(DATABASE);
-    let mut bytes = |admin: &mut Client, sql: &str| -> i64 {
+    let bytes = |admin: &mut Client, sql: &str| -> i64 {
         let _ = admin.simple_query(sql);
         sync(admin);
         let query =

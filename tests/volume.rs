@@ -338,10 +338,9 @@ fn neither_kill_nor_restart_forgets_what_was_given() {
             .get::<_, i64>(0)
             == 1
     });
-    drop(admin);
     harness::command::kill_hard(u32::try_from(pid).unwrap());
     assert!(killed.join().unwrap());
-    shop.cluster.wait_until_up();
+    shop.cluster.wait_until_restarted(admin);
     let counted = || -> i64 {
         shop.person("alice", &[])
             .query_one("select rows_in_last_hour from custodian.my_limits()", &[])

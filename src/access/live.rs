@@ -370,17 +370,22 @@ mod tests {
             grant(i64::from(number), Privilege::Select, scope, 100, 200)
         });
         let grants = LiveGrants::new(many.collect(), HashMap::new());
-        let rounds = 10_000_u32;
-        let fastest = (0..20)
-            .map(|_| {
-                let start = std::time::Instant::now();
-                for number in 0..rounds {
-                    std::hint::black_box(grants.covering(table(number, 1), Privilege::Select, 150));
-                }
-                start.elapsed() / rounds
-            })
-            .min()
-            .unwrap();
-        assert!(fastest.as_nanos() < 1000 * if cfg!(debug_assertions) { 5 } else { 1 }, "{fastest:?}");
+        let numbers: Vec<u32> = (0..10_000).collect();
+        let look = |some: &[u32]| {
+            let start = std::time::Instant::now();
+            for number in some {
+                std::hint::black_box(grants.covering(table(*number, 1), Privilege::Select, 150));
+            }
+            start.elapsed()
+        };
+        // Of each hundred the fastest of many rounds: so short a time is seldom interrupted, on a busy machine either.
+        let mut fastest = vec![std::time::Duration::MAX; numbers.len() / 100];
+        for _ in 0..40 {
+            for (fastest, some) in fastest.iter_mut().zip(numbers.chunks(100)) {
+                *fastest = look(some).min(*fastest);
+            }
+        }
+        let each = fastest.iter().sum::<std::time::Duration>() / 10_000;
+        assert!(each.as_nanos() < 1000 * if cfg!(debug_assertions) { 5 } else { 1 }, "{each:?}");
     }
 }

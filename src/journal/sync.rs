@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use std::io;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-    use std::sync::{Mutex, MutexGuard, TryLockError};
+    use std::sync::{Barrier, Mutex, MutexGuard, TryLockError};
     use std::thread;
 
     /// A disk on which is, after a sync, what had been copied when it began.
@@ -125,6 +125,10 @@ mod tests {
                 .fails
                 .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
                 .is_ok();
+            while fails && self.copied.iter().filter(|flag| flag.load(Ordering::SeqCst)).count() < 2 {
+                // Somebody else waits while it fails, though he may have to wait for a processor first.
+                thread::yield_now();
+            }
             for (frame, seen) in seen.iter().enumerate().filter(|(_, seen)| **seen) {
                 if fails {
                     // Given up: clean now, and no later sync will write it.
@@ -157,10 +161,13 @@ mod tests {
         /// Many threads append; returns how many were told that their frame is on disk.
         fn load(&self, threads: usize) -> usize {
             let each = self.copied.len() / threads;
+            // All at once, however long it takes to make them.
+            let start = &Barrier::new(threads);
             thread::scope(|scope| {
                 let workers: Vec<_> = (0..threads)
                     .map(|thread| {
                         scope.spawn(move || {
+                            start.wait();
                             let frames = thread * each..(thread + 1) * each;
                             let told = |frame: &usize| {
                                 let told = self.append(*frame).is_ok();
@@ -234,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_segment_that_cannot_be_synced_is_an_error() {
-        let directory = std::env::temp_dir().join("pgc-journal-nowhere");
+        let directory = std::env::temp_dir().join(format!("pgc-journal-nowhere-{}", std::process::id()));
         let shared = Shared::default();
         assert!(shared.reserve(0, SIZE + 100));
         std::fs::create_dir_all(&directory).unwrap();

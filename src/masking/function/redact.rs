@@ -224,7 +224,8 @@ mod tests {
             let text = piece.repeat(400_000 / piece.len());
             let started = std::time::Instant::now();
             redact(text.as_bytes());
-            assert!(started.elapsed().as_secs() < 20, "{piece} {:?}", started.elapsed());
+            // Time in proportion to the square would be hours, also where nothing else is to do.
+            assert!(started.elapsed().as_secs() < 120, "{piece} {:?}", started.elapsed());
         }
     }
 }
