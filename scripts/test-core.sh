@@ -54,10 +54,15 @@ work=$(as_postgres mktemp -d "${TMPDIR:-/tmp}/pg_custodian-core.XXXXXX")
 as_postgres chmod 755 "$work"
 cluster=
 finish() {
-    [ -z "$cluster" ] || as_postgres "$bin/pg_ctl" -D "$cluster/data" -m immediate -s stop || true
-    rm -rf "$work"
+    if [ -n "$cluster" ]; then
+        as_postgres "$bin/pg_ctl" -D "$cluster/data" -m immediate -s stop || true
+        # Whatever went wrong: a crash shows here first.
+        cp "$cluster/log" "$outcome/$(basename "$cluster").log" || true
+        check_log "$outcome/$(basename "$cluster").log"
+    fi
 }
-trap finish EXIT
+# The directory goes whatever becomes of the log.
+trap 'trap "rm -rf \"$work\"" EXIT; finish' EXIT
 
 # The server's directory and its outcomes are in $cluster.
 start_cluster() {
