@@ -5,6 +5,7 @@ use super::shared::{self, DatabaseSlot, Process, ProcessState, Shared};
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags};
 use pgrx::pg_sys::{self, Oid};
 use std::cell::Cell;
+use std::ffi::CStr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -40,6 +41,21 @@ pub fn start(name: &str, function: &str, argument: usize) -> bool {
 pub fn connect(database: Option<Oid>) {
     BackgroundWorker::attach_signal_handlers(SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM);
     BackgroundWorker::connect_worker_to_spi_by_oid(database, None);
+    // Whoever looks for a deadlock first gives way: we, who begin again, and not somebody who drops or vacuums.
+    set(c"deadlock_timeout", c"100ms");
+}
+
+/// Sets something for this process.
+fn set(name: &CStr, value: &CStr) {
+    // SAFETY: two constant texts, between transactions.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
+    }
 }
 
 /// Whether the worker shall end. Reads the configuration again if that was asked for.
@@ -104,15 +120,7 @@ pub fn notify(channel: &std::ffi::CStr, payload: &str) {
 
 /// The process needs no flush at its commits: what it writes can be written again.
 pub fn commit_lazily() {
-    // SAFETY: a setting of this process, changed between transactions.
-    unsafe {
-        pg_sys::SetConfigOption(
-            c"synchronous_commit".as_ptr(),
-            c"off".as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_OVERRIDE,
-        );
-    }
+    set(c"synchronous_commit", c"off");
 }
 
 /// Where the log ended at this process's last commit.
