@@ -9,7 +9,8 @@
 //! Before the clock is read, pg_custodian's ledger has everything (audit.sync()): work that is only put
 //! off does not look cheap.
 //!
-//! `PGC_ROUNDS` (5) and `PGC_SECONDS` (4) set rounds and seconds per measurement. The extension measured is
+//! `PGC_ROUNDS` (5) and `PGC_SECONDS` (4) set rounds and seconds per measurement, `PGC_ONLY` a part of the names of
+//! the rows to measure (all). The extension measured is
 //! the release build that scripts/install.sh has installed; how this program is compiled does not matter.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -40,6 +41,9 @@ const WORKLOADS: &[Workload] = &[
 
 fn main() {
     let (rounds, seconds) = (number("PGC_ROUNDS", 5), number("PGC_SECONDS", 4));
+    let only = std::env::var("PGC_ONLY").unwrap_or_default();
+    let workloads: Vec<&Workload> =
+        WORKLOADS.iter().filter(|workload| workload.name.contains(&only)).collect();
 
     let mut servers = vec![
         Server::new("bare", alike(bare()).start(), false),
@@ -52,10 +56,10 @@ fn main() {
     for server in &servers {
         fill(server);
     }
-    let mut results = vec![vec![Vec::new(); servers.len()]; WORKLOADS.len()];
-    let mut ledger = vec![(0_i64, 0_i64); WORKLOADS.len()];
+    let mut results = vec![vec![Vec::new(); servers.len()]; workloads.len()];
+    let mut ledger = vec![(0_i64, 0_i64); workloads.len()];
     for round in 0..usize::try_from(rounds).unwrap() {
-        for (row, workload) in WORKLOADS.iter().enumerate() {
+        for (row, workload) in workloads.iter().enumerate() {
             // Another one begins each time, so that none always runs on a warm or a tired machine.
             for turn in 0..servers.len() {
                 let which = (round + turn) % servers.len();
@@ -69,8 +73,8 @@ fn main() {
             eprintln!("round {} of {rounds}: {}", round + 1, workload.name);
         }
     }
-    print_table(&servers, &results, &ledger, rounds, seconds);
-    check_ledgers(&servers, &ledger);
+    print_table(&workloads, &servers, &results, &ledger, rounds, seconds);
+    check_ledgers(&workloads, &servers, &ledger);
 }
 
 /// pgaudit with everything switched on that pg_custodian delivers too: all classes, relations, parameters,
@@ -92,6 +96,7 @@ fn ratios(row: &[Vec<f64>], which: usize) -> Vec<f64> {
 }
 
 fn print_table(
+    workloads: &[&Workload],
     servers: &[Server],
     results: &[Vec<Vec<f64>>],
     ledger: &[(i64, i64)],
@@ -110,7 +115,7 @@ fn print_table(
         print!("{:>22}", server.name);
     }
     println!("{:>14}", "ledger rows");
-    for (row, workload) in WORKLOADS.iter().enumerate() {
+    for (row, workload) in workloads.iter().enumerate() {
         print!("{:<27}{:>12.1}", workload.name, median(&results[row][0]));
         for which in 1..servers.len() {
             let ratios = ratios(&results[row], which);
@@ -123,7 +128,7 @@ fn print_table(
     println!();
     let custodian = servers.iter().position(|server| server.records).unwrap();
     let audit = servers.iter().position(|server| server.name == "pgaudit");
-    for (row, workload) in WORKLOADS.iter().enumerate() {
+    for (row, workload) in workloads.iter().enumerate() {
         let ours = median(&ratios(&results[row], custodian));
         let theirs = audit.map(|which| median(&ratios(&results[row], which)));
         if ours > 1.25 || theirs.is_some_and(|theirs| ours >= theirs) {
@@ -133,8 +138,8 @@ fn print_table(
 }
 
 /// A fast recorder that loses statements would win every table.
-fn check_ledgers(servers: &[Server], ledger: &[(i64, i64)]) {
-    for (workload, (transactions, rows)) in WORKLOADS.iter().zip(ledger) {
+fn check_ledgers(workloads: &[&Workload], servers: &[Server], ledger: &[(i64, i64)]) {
+    for (workload, (transactions, rows)) in workloads.iter().zip(ledger) {
         let least = transactions * workload.statements;
         assert!(*rows >= least, "{}: {rows} rows in the ledger for {least} statements", workload.name);
     }
