@@ -58,11 +58,11 @@ finish() {
         as_postgres "$bin/pg_ctl" -D "$cluster/data" -m immediate -s stop || true
         # Whatever went wrong: a crash shows here first.
         cp "$cluster/log" "$outcome/$(basename "$cluster").log" || true
-        check_log "$outcome/$(basename "$cluster").log"
+        (check_log "$outcome/$(basename "$cluster").log") || true
     fi
+    rm -rf "$work"
 }
-# The directory goes whatever becomes of the log.
-trap 'trap "rm -rf \"$work\"" EXIT; finish' EXIT
+trap finish EXIT
 
 # The server's directory and its outcomes are in $cluster.
 start_cluster() {
